@@ -3,6 +3,9 @@
 //! promises, which [`conformance`] states and checks: Kafka (`kafka`) and a
 //! directory of MCAP segments (`file`). Knows neither HTTP nor protobuf.
 
+mod log;
+pub use log::{Address, LogOptions, Schema};
+
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use bytes::Bytes;

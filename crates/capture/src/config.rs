@@ -1,0 +1,71 @@
+//! What an agent is told to do, ready to use: every value has been checked by
+//! whoever built it (the binary's `config` module).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use umbra_record::select::Selection;
+
+/// An agent's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Which requests are recorded.
+    pub selection: Selection,
+    /// Whether and how far answers are recorded.
+    pub responses: RecordResponses,
+    /// Largest request body recorded whole; the rest is cut and marked.
+    pub max_body: u64,
+    /// Largest answer body recorded whole.
+    pub max_response_body: u64,
+    /// Largest body kept in one record; larger ones follow as parts.
+    pub max_record_body: usize,
+    /// Budget of the tee: bytes of messages held for the log.
+    pub memory: usize,
+    /// Copied into each record.
+    pub labels: BTreeMap<String, String>,
+    /// Capture threads; each is a lane with its own upstream connections.
+    pub threads: usize,
+    /// Longest wait for a connection to the upstream.
+    pub connect_timeout: Duration,
+    /// Longest silence of the upstream before its answer's head: 504.
+    pub upstream_timeout: Duration,
+    /// Longest time for a client to send a head.
+    pub header_timeout: Duration,
+    /// Longest idle time of a client's connection between requests.
+    pub idle_timeout: Duration,
+    /// Largest head of a message, in bytes.
+    pub max_head: usize,
+    /// Most fields in a head.
+    pub max_headers: usize,
+    /// Most client connections at a time.
+    pub max_connections: usize,
+    /// A request still open after this is written as it stands.
+    pub open_after: Duration,
+    /// How often each lane writes a Mark into each partition.
+    pub mark_every: Duration,
+    /// How long running requests may take after a stop, and then the log.
+    pub drain: Duration,
+}
+
+/// One upstream service (HTTP/1 in the clear).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// As the user wrote it, for records and messages.
+    pub url: String,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How much of an answer is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordResponses {
+    /// Nothing.
+    Off,
+    /// Status, headers, times, length and hash of the body.
+    Head,
+    /// The body too, up to `max_response_body`.
+    Full,
+}
