@@ -1,7 +1,16 @@
-//! An HTTP message as durable bytes, and back: protobuf types, ids, the
-//! authority rule of shadow requests, selection. Knows neither sockets nor logs.
+//! An HTTP message as durable bytes, and back: protobuf types, encoding on the hot
+//! path, decoding of untrusted bytes, ids, hashes of bodies, the authority rule of
+//! shadow requests, selection, the marks against loops, JSON for people. Knows
+//! neither sockets nor logs.
 
 pub mod authority;
+pub mod decode;
+pub mod encode;
+pub mod fields;
+pub mod hash;
+pub mod id;
+pub mod json;
+pub mod marker;
 pub mod select;
 
 /// The wire contract, generated from `proto/umbra/v1` (its comments are the
@@ -11,3 +20,11 @@ pub mod select;
 pub mod pb {
     include!("pb/umbra.v1.rs");
 }
+
+/// What describes the records to other tools: a serialized
+/// `google.protobuf.FileDescriptorSet` of `umbra/v1/record.proto`, as the schema
+/// (`SCHEMA_NAME`, encoding `protobuf`) of an embedded log wants it.
+pub static SCHEMA: &[u8] = include_bytes!("pb/record.fds");
+
+/// Full name of the message that `SCHEMA` describes.
+pub const SCHEMA_NAME: &str = "umbra.v1.Record";
