@@ -1,12 +1,23 @@
 //! The two logs behind one enum, so that everything above is statically
 //! dispatched and only the binary knows which one it opened.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::{
+    Append, Entry, Event, Journal, LogError, Loss, Position, Rejected, Span, Tail, TailOptions,
+    file::{FileAppender, FileLog, FileTail},
+    kafka::{KafkaAppender, KafkaLog, KafkaTail},
+};
 
 /// Where a log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A directory of MCAP segments.
+    /// A directory of MCAP segments, or a single MCAP file (to read only).
     File(PathBuf),
     /// `kafka://BROKER[,BROKER]/TOPIC`.
     Kafka {
@@ -67,3 +78,277 @@ impl Default for LogOptions {
         }
     }
 }
+
+/// What a log is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// To write: created if absent.
+    Create,
+    /// To read: must be there.
+    Existing,
+}
+
+/// An open log of either kind. Cheap to keep; holds no lock until an appender or
+/// a tail is made of it.
+#[derive(Debug)]
+pub enum Log {
+    /// Embedded.
+    File(FileLog),
+    /// On Kafka.
+    Kafka(KafkaLog),
+}
+
+/// The writing side of a [`Log`].
+#[derive(Debug)]
+pub enum Appender {
+    /// Embedded.
+    File(FileAppender),
+    /// On Kafka.
+    Kafka(KafkaAppender),
+}
+
+/// The reading side of a [`Log`].
+#[derive(Debug)]
+pub enum LogTail {
+    /// Embedded.
+    File(FileTail),
+    /// On Kafka.
+    Kafka(KafkaTail),
+}
+
+impl Address {
+    /// Reads `file:DIR`, a plain path or `kafka://BROKER[,BROKER]/TOPIC`. A
+    /// broker without a port gets 9092.
+    ///
+    /// # Errors
+    /// In words fit for the user.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("kafka://") {
+            return parse_kafka(text, rest);
+        }
+        let path = match text.strip_prefix("file:") {
+            Some(path) => path,
+            None => match text.split_once("://") {
+                Some((scheme, _)) => {
+                    return Err(format!(
+                        "`{text}`: `{scheme}` is no kind of log; use file:DIR or kafka://BROKER/TOPIC"
+                    ));
+                }
+                None => text,
+            },
+        };
+        if path.is_empty() {
+            return Err(format!("`{text}`: the path of the log is missing"));
+        }
+        Ok(Self::File(PathBuf::from(path)))
+    }
+}
+
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Kafka { brokers, topic } => write!(f, "kafka://{}/{topic}", brokers.join(",")),
+        }
+    }
+}
+
+fn parse_kafka(text: &str, rest: &str) -> Result<Address, String> {
+    let Some((brokers, topic)) = rest.split_once('/') else {
+        return Err(format!("`{text}`: the topic is missing; write kafka://BROKER[,BROKER]/TOPIC"));
+    };
+    let mut seen = BTreeSet::new();
+    let mut list = Vec::new();
+    for broker in brokers.split(',') {
+        let broker = with_port(broker.trim()).map_err(|why| format!("`{text}`: {why}"))?;
+        if seen.insert(broker.clone()) {
+            list.push(broker);
+        }
+    }
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty()
+        || topic.len() > 249
+        || !topic.chars().all(legal)
+        || matches!(topic, "." | "..")
+    {
+        return Err(format!(
+            "`{text}`: `{topic}` is no topic name (1 to 249 letters, digits, `.`, `_`, `-`)"
+        ));
+    }
+    Ok(Address::Kafka { brokers: list, topic: topic.to_owned() })
+}
+
+fn with_port(broker: &str) -> Result<String, String> {
+    // An IPv6 address stands in brackets; a colon behind them begins the port.
+    let after_host = broker.rfind(']').map_or(0, |at| at + 1);
+    let (host, port) = match broker[after_host..].rfind(':') {
+        Some(at) => (&broker[..after_host + at], &broker[after_host + at + 1..]),
+        None => (broker, "9092"),
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || (host.contains(':') && !bracketed) {
+        return Err(format!("`{broker}` is no broker address (HOST:PORT)"));
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
+        _ => Err(format!("`{port}` is no port")),
+    }
+}
+
+impl Log {
+    /// Opens the log at `address`.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] if it must exist and does not,
+    /// [`LogError::Unusable`] if what is there is something else.
+    pub async fn open(
+        address: &Address,
+        options: LogOptions,
+        mode: Mode,
+    ) -> Result<Self, LogError> {
+        Ok(match address {
+            Address::File(path) => Self::File(FileLog::open(path, options, mode)?),
+            Address::Kafka { brokers, topic } => {
+                Self::Kafka(KafkaLog::open(brokers, topic, options, mode).await?)
+            }
+        })
+    }
+
+    /// The writing side. An embedded log has one writer at a time.
+    ///
+    /// # Errors
+    /// [`LogError::Held`] names the other writer of an embedded log.
+    pub async fn appender(&self) -> Result<Appender, LogError> {
+        Ok(match self {
+            Self::File(log) => Appender::File(log.appender()?),
+            Self::Kafka(log) => Appender::Kafka(log.appender().await?),
+        })
+    }
+
+    /// A reader.
+    ///
+    /// # Errors
+    /// [`LogError::Held`] if another process reads an embedded log for this group.
+    pub async fn tail(&self, options: TailOptions) -> Result<LogTail, LogError> {
+        Ok(match self {
+            Self::File(log) => LogTail::File(log.tail(options)?),
+            Self::Kafka(log) => LogTail::Kafka(log.tail(options).await?),
+        })
+    }
+
+    /// What each partition holds now, in order of the partitions.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn spans(&self) -> Result<Vec<Span>, LogError> {
+        match self {
+            Self::File(log) => log.spans(),
+            Self::Kafka(log) => log.spans().await,
+        }
+    }
+
+    /// Where reading from a time on must begin, per partition: every record of
+    /// the partition before that offset is older than `time_ns`. The high
+    /// watermark if there is nothing as new. Kafka names the exact record (to the
+    /// millisecond), an embedded log may begin earlier.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn offsets_for_time(&self, time_ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
+        match self {
+            Self::File(log) => log.offsets_for_time(time_ns),
+            Self::Kafka(log) => log.offsets_for_time(time_ns).await,
+        }
+    }
+
+    /// The side log of that name (`jobs`, `dead`), created if absent.
+    ///
+    /// # Errors
+    /// If it can be neither opened nor created.
+    pub async fn journal(&self, suffix: &str) -> Result<Journal, LogError> {
+        Ok(match self {
+            Self::File(log) => Journal::File(log.journal(suffix)?),
+            Self::Kafka(log) => Journal::Kafka(log.journal(suffix).await?),
+        })
+    }
+
+    /// How people call it: the path, or the topic.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::File(log) => log.name(),
+            Self::Kafka(log) => log.name(),
+        }
+    }
+}
+
+impl Append for Appender {
+    fn partitions(&self) -> u32 {
+        match self {
+            Self::File(one) => one.partitions(),
+            Self::Kafka(one) => one.partitions(),
+        }
+    }
+
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
+        match self {
+            Self::File(one) => one.enqueue(entry),
+            Self::Kafka(one) => one.enqueue(entry),
+        }
+    }
+
+    fn durable(&self, partition: u32) -> u64 {
+        match self {
+            Self::File(one) => one.durable(partition),
+            Self::Kafka(one) => one.durable(partition),
+        }
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        match self {
+            Self::File(one) => one.losses(),
+            Self::Kafka(one) => one.losses(),
+        }
+    }
+
+    async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
+        match self {
+            Self::File(one) => one.flush(deadline).await,
+            Self::Kafka(one) => one.flush(deadline).await,
+        }
+    }
+}
+
+impl Tail for LogTail {
+    async fn next(&mut self) -> Result<Event, LogError> {
+        match self {
+            Self::File(one) => one.next().await,
+            Self::Kafka(one) => one.next().await,
+        }
+    }
+
+    fn finish(&mut self, partition: u32) {
+        match self {
+            Self::File(one) => one.finish(partition),
+            Self::Kafka(one) => one.finish(partition),
+        }
+    }
+
+    async fn close(self, deadline: Duration) -> Result<(), LogError> {
+        match self {
+            Self::File(one) => one.close(deadline).await,
+            Self::Kafka(one) => one.close(deadline).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Every promise of a log, stated once and checked on both implementations.

@@ -1,0 +1,163 @@
+//! How a [`Delivery`] finds its way back to the reader it came from: a shared
+//! queue of what was settled, by whichever thread, and a token that pushes into
+//! it exactly once.
+//!
+//! The queue needs no bound of its own: it never holds more than the deliveries
+//! that are out, and those are bounded by the reader's high mark. Decides nothing
+//! about progress; the owner drains it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+
+use crate::Delivery;
+
+/// What became of one delivery.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// Of the delivery.
+    pub(crate) partition: u32,
+    /// Of the delivery.
+    pub(crate) offset: u64,
+    /// As given to [`Token::new`]: which assignment of the partition it belongs
+    /// to, so that what is settled late is not taken for progress of a later one.
+    pub(crate) epoch: u32,
+    /// What it counted against the read-ahead.
+    pub(crate) bytes: u32,
+    /// Which of the three ends it met.
+    pub(crate) end: End,
+}
+
+/// The ends of a delivery.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Handled.
+    Done,
+    /// Dropped undone: all that is needed to deliver it once more.
+    Returned {
+        /// Of the delivery.
+        time_ns: u64,
+        /// Of the delivery.
+        attempt: u32,
+        /// Of the delivery.
+        payload: Bytes,
+    },
+    /// Thrown away by the reader before its user saw it: no progress, only room.
+    Discarded,
+}
+
+/// The shared queue of settled deliveries.
+pub(crate) struct SettleQueue {
+    settled: Mutex<Vec<Settled>>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl SettleQueue {
+    /// `wake` is called, on whatever thread settles a delivery, each time the
+    /// queue stops being empty. It must be cheap and must not block.
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { settled: Mutex::default(), wake: Box::new(wake) })
+    }
+
+    /// Moves everything settled so far into `into`, which should be empty: its
+    /// allocation is reused.
+    pub(crate) fn drain(&self, into: &mut Vec<Settled>) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if into.is_empty() {
+            std::mem::swap(&mut *settled, into);
+        } else {
+            into.append(&mut settled);
+        }
+    }
+
+    fn push(&self, one: Settled) {
+        let first = {
+            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            settled.push(one);
+            settled.len() == 1
+        };
+        if first {
+            (self.wake)();
+        }
+    }
+}
+
+impl fmt::Debug for SettleQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettleQueue").finish_non_exhaustive()
+    }
+}
+
+/// The private half of a [`Delivery`].
+#[derive(Debug)]
+pub(crate) struct Token {
+    queue: Option<Arc<SettleQueue>>,
+    epoch: u32,
+    bytes: u32,
+    last_chance: bool,
+}
+
+impl Token {
+    /// A token that reports to `queue` exactly once. `bytes` is what the delivery
+    /// counts against the read-ahead.
+    pub(crate) fn new(queue: &Arc<SettleQueue>, epoch: u32, bytes: u32) -> Self {
+        Self { queue: Some(Arc::clone(queue)), epoch, bytes, last_chance: false }
+    }
+
+    /// For [`crate::Event::SetAside`]: dropping it settles it too.
+    #[must_use]
+    pub(crate) fn last_chance(mut self) -> Self {
+        self.last_chance = true;
+        self
+    }
+
+    fn end(&mut self, partition: u32, offset: u64, end: End) {
+        if let Some(queue) = self.queue.take() {
+            queue.push(Settled { partition, offset, epoch: self.epoch, bytes: self.bytes, end });
+        }
+    }
+}
+
+impl Delivery {
+    /// A delivery whose end is reported through `token`.
+    pub(crate) fn new(
+        (partition, offset): (u32, u64),
+        time_ns: u64,
+        attempt: u32,
+        payload: Bytes,
+        token: Token,
+    ) -> Self {
+        Self { partition, offset, time_ns, attempt, payload, token }
+    }
+
+    /// Settles it: it is never delivered to this group again (once committed).
+    pub fn done(mut self) {
+        self.token.end(self.partition, self.offset, End::Done);
+    }
+
+    /// Takes it back before its user saw it: neither progress nor an attempt.
+    pub(crate) fn discard(mut self) {
+        self.token.end(self.partition, self.offset, End::Discarded);
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.token.queue.is_none() {
+            return;
+        }
+        let end = if self.token.last_chance {
+            End::Done
+        } else {
+            End::Returned {
+                time_ns: self.time_ns,
+                attempt: self.attempt,
+                payload: std::mem::take(&mut self.payload),
+            }
+        };
+        self.token.end(self.partition, self.offset, end);
+    }
+}
