@@ -1,0 +1,230 @@
+//! Makes connections to one target: resolves its name, connects, shakes hands.
+//! Knows nothing of HTTP but the protocol's name in the handshake.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{self, ClientConfig, RootCertStore, pki_types::ServerName},
+};
+
+use super::{Fault, SenderError};
+use crate::{
+    config::{Protocol, Target},
+    outcome::Class,
+};
+
+/// Where and how to connect.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    timeout: Duration,
+}
+
+/// A connection, encrypted or not.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connector {
+    /// The name in the handshake is the target's own, never the shadow host. `tls`:
+    /// what to trust; `None`: the system's certificates.
+    pub(super) fn new(
+        target: &Target,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Self, SenderError> {
+        let bad = |why: &str| SenderError::Url(target.url.to_string(), why.to_owned());
+        let host = target.url.host().ok_or_else(|| bad("it names no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (default_port, secure) = match target.url.scheme_str() {
+            Some("http") => (80, false),
+            Some("https") => (443, true),
+            _ => return Err(bad("only http and https targets can be sent to")),
+        };
+        let tls = if secure {
+            let name = ServerName::try_from(host.clone())
+                .map_err(|_| bad("its host cannot be a TLS server name"))?;
+            let mut config = match tls {
+                Some(config) => ClientConfig::clone(&config),
+                None => system_trust()?,
+            };
+            config.alpn_protocols = vec![match target.protocol {
+                Protocol::Http1 => b"http/1.1".to_vec(),
+                Protocol::Http2 => b"h2".to_vec(),
+            }];
+            Some((TlsConnector::from(Arc::new(config)), name))
+        } else {
+            None
+        };
+        let port = target.url.port_u16().unwrap_or(default_port);
+        Ok(Self { host, port, tls, timeout: target.connect_timeout })
+    }
+
+    /// A new connection, or why there is none. Nothing of a request is written.
+    pub(super) async fn connect(&self) -> Result<Stream, Fault> {
+        let deadline = Instant::now() + self.timeout;
+        let tcp = self.connect_tcp(deadline).await?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Stream::Plain(tcp));
+        };
+        match timeout_at(deadline, connector.connect(name.clone(), tcp)).await {
+            Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(Err(e)) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                Err(Fault::new(Class::Tls, format!("TLS handshake: {e}")))
+            }
+            Ok(Err(e)) => Err(Fault::new(Class::Reset, format!("during the TLS handshake: {e}"))),
+            Err(_) => Err(self.too_late("TLS handshake")),
+        }
+    }
+
+    async fn connect_tcp(&self, deadline: Instant) -> Result<TcpStream, Fault> {
+        let addresses = self.resolve(deadline).await?;
+        let mut last = None;
+        for address in addresses {
+            match timeout_at(deadline, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Best effort: without it, small writes may only be late.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(e)) => {
+                    last = Some(Fault::new(Class::Refused, format!("connect to {address}: {e}")));
+                }
+                Err(_) => return Err(self.too_late("connection")),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Fault::new(Class::Unresolved, format!("{} has no address", self.host))
+        }))
+    }
+
+    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Fault> {
+        if let Ok(ip) = self.host.parse() {
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        let lookup = tokio::net::lookup_host((self.host.as_str(), self.port));
+        match timeout_at(deadline, lookup).await {
+            Ok(Ok(addresses)) => Ok(addresses.collect()),
+            Ok(Err(e)) => Err(Fault::new(Class::Unresolved, format!("resolve {}: {e}", self.host))),
+            Err(_) => {
+                let detail = format!("resolve {}: not within {:?}", self.host, self.timeout);
+                Err(Fault::new(Class::Unresolved, detail))
+            }
+        }
+    }
+
+    fn too_late(&self, what: &str) -> Fault {
+        let (host, port, timeout) = (&self.host, self.port, self.timeout);
+        Fault::new(Class::Refused, format!("no {what} to {host}:{port} within {timeout:?}"))
+    }
+}
+
+impl Stream {
+    /// Whether an idle connection may still be used. Asks the kernel, because the
+    /// runtime may not have seen yet that the peer closed. Bytes that nobody asked
+    /// for (a 408, a TLS close) also end it.
+    pub(super) fn is_quiet(&self) -> bool {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        matches!(
+            rustix::net::recv(tcp, &mut byte, flags),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
+        )
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Trust in what the operating system trusts: shadow clusters tend to have
+/// certificates of a company's own authority, which is installed there.
+fn system_trust() -> Result<ClientConfig, SenderError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why = found.errors.first().map_or_else(String::new, |e| format!(": {e}"));
+        return Err(SenderError::Trust(format!(
+            "no trusted certificates found on this system{why} (install ca-certificates, or set SSL_CERT_FILE)"
+        )));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| SenderError::Trust(e.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,362 @@
+//! HTTP/2 to a target, by hyper. Translates a shadow request, whose form is that of
+//! HTTP/1 (RFC 9113 section 8.2 and 8.3), and shares a few connections between all
+//! requests. What hyper's types cannot carry is unsendable, and said so.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, uri};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Body, Frame, Incoming},
+    client::conn::http2::{self, SendRequest},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+use umbra_record::pb;
+
+use super::{
+    Fault, Sent,
+    answer::{Collector, Head},
+    connect::Connector,
+    rewrite::{Framing, Shadow, Unsendable},
+};
+use crate::outcome::Class;
+
+/// Requests in flight for which one connection is opened; servers tend to allow
+/// 100 to 128 streams on each.
+const STREAMS: usize = 100;
+/// Connections at most.
+const MAX_CONNECTIONS: usize = 16;
+/// A connection that does not answer a ping within this is closed.
+const PING: Duration = Duration::from_secs(10);
+/// Receive windows: answers are drained at once.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Sends over a few shared HTTP/2 connections.
+pub(super) struct Http2 {
+    connector: Connector,
+    scheme: uri::Scheme,
+    timeout: Duration,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+}
+
+/// Room for one connection.
+#[derive(Default)]
+struct Slot {
+    current: Mutex<Option<Connection>>,
+    /// Held while a new connection is made, so that there is one and not many.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+struct Connection {
+    sender: SendRequest<Pieces>,
+    /// Ends the connection and its streams when this is dropped.
+    _driver: AbortOnDropHandle<()>,
+    _streams: DropGuard,
+}
+
+/// Runs what hyper spawns for a connection, until the connection is dropped.
+#[derive(Clone)]
+struct Streams(CancellationToken);
+
+/// A request's body as hyper takes it.
+struct Pieces {
+    left: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    /// Told whether all was taken, when hyper lets go of the body.
+    released: Option<oneshot::Sender<bool>>,
+}
+
+impl Http2 {
+    pub(super) fn new(
+        connector: Connector,
+        scheme: &str,
+        timeout: Duration,
+        concurrency: usize,
+    ) -> Self {
+        let scheme = if scheme == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP };
+        let connections = concurrency.div_ceil(STREAMS).clamp(1, MAX_CONNECTIONS);
+        let slots = (0..connections).map(|_| Slot::default()).collect();
+        Self { connector, scheme, timeout, slots, next: AtomicUsize::new(0) }
+    }
+
+    /// Whether a connection can be made now.
+    pub(super) async fn probe(&self) -> bool {
+        self.connector.connect().await.is_ok()
+    }
+
+    /// Sends it: again, once and on a new connection, only if the first connection
+    /// gives the request back unsent.
+    pub(super) async fn send(&self, shadow: Shadow) -> Sent {
+        let began = Instant::now();
+        let mut parts = match translate(&shadow, &self.scheme) {
+            Ok(parts) => parts,
+            Err(why) => return Sent::not_connected(Fault::new(Class::Unsendable, why), began),
+        };
+        let body = if shadow.framing == Framing::None { Vec::new() } else { shadow.body };
+        let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        let slot = &self.slots[slot];
+        let mut stale = false;
+        loop {
+            let (sender, connect) = match self.connection(slot, stale).await {
+                Ok(connection) => connection,
+                Err(fault) => return Sent::not_connected(fault, began),
+            };
+            let (pieces, released) = Pieces::new(&body, &parts.trailers);
+            let request = Request::from_parts(parts.head.clone(), pieces);
+            let mut sent = self.exchange(sender, request, released).await;
+            if sent.written || sent.fault.is_none() || stale {
+                sent.connect = connect;
+                return sent;
+            }
+            stale = true;
+            parts.head.extensions.clear();
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut sender: SendRequest<Pieces>,
+        request: Request<Pieces>,
+        released: oneshot::Receiver<bool>,
+    ) -> Sent {
+        let mut answer = Collector::start();
+        let started = answer.started();
+        let mut written = true;
+        let mut whole = false;
+        let head_request = request.method() == http::Method::HEAD;
+        let result = timeout(self.timeout, async {
+            let response = match sender.try_send_request(request).await {
+                Ok(response) => response,
+                Err(mut error) => {
+                    written = error.take_message().is_none();
+                    return Err(explain(&error.into_error()));
+                }
+            };
+            receive(response, head_request, &mut answer).await?;
+            // Answered; the rest of the body still goes to the shadow.
+            whole = released.await.unwrap_or(false);
+            Ok(())
+        })
+        .await;
+        let fault = match result {
+            Ok(result) => result.err(),
+            Err(_) if answer.is_complete() => None,
+            Err(_) => {
+                let detail = format!("no whole answer within {:?}", self.timeout);
+                Some(Fault::new(Class::Timeout, detail))
+            }
+        };
+        Sent { fault, written, whole, connect: None, started, answer: answer.finish() }
+    }
+
+    /// The slot's connection, made if there is none; `stale`: the one that is there
+    /// has just failed.
+    async fn connection(
+        &self,
+        slot: &Slot,
+        stale: bool,
+    ) -> Result<(SendRequest<Pieces>, Option<Duration>), Fault> {
+        if let Some(sender) = slot.sender().filter(|_| !stale) {
+            return Ok((sender, None));
+        }
+        let _one_at_a_time = slot.connecting.lock().await;
+        if let Some(sender) = slot.sender() {
+            return Ok((sender, None));
+        }
+        let started = Instant::now();
+        let stream = self.connector.connect().await?;
+        let cancel = CancellationToken::new();
+        let streams = cancel.clone().drop_guard();
+        let (sender, connection) = http2::Builder::new(Streams(cancel))
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| explain(&e))?;
+        let driver = tokio::spawn(async move {
+            // Its error reaches every request on it.
+            let _ = connection.await;
+        });
+        let driver = AbortOnDropHandle::new(driver);
+        let connection = Connection { sender: sender.clone(), _driver: driver, _streams: streams };
+        *slot.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok((sender, Some(started.elapsed())))
+    }
+}
+
+impl Slot {
+    /// Of the connection that is there, unless it is closed.
+    fn sender(&self) -> Option<SendRequest<Pieces>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|connection| connection.sender.is_closed()) {
+            *current = None;
+        }
+        current.as_ref().map(|connection| connection.sender.clone())
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let cancelled = self.0.clone();
+        tokio::spawn(async move { cancelled.run_until_cancelled(future).await });
+    }
+}
+
+impl Pieces {
+    fn new(body: &[Bytes], trailers: &Option<HeaderMap>) -> (Self, oneshot::Receiver<bool>) {
+        let left = body.iter().filter(|piece| !piece.is_empty()).cloned().collect();
+        let (released, receiver) = oneshot::channel();
+        (Self { left, trailers: trailers.clone(), released: Some(released) }, receiver)
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let data = this.left.pop_front().map(Frame::data);
+        let frame = data.or_else(|| this.trailers.take().map(Frame::trailers));
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty() && self.trailers.is_none()
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        if let Some(released) = self.released.take() {
+            // Nobody waits for it any more after a timeout.
+            let _ = released.send(whole);
+        }
+    }
+}
+
+/// A request in hyper's types.
+struct Translated {
+    head: http::request::Parts,
+    trailers: Option<HeaderMap>,
+}
+
+fn translate(shadow: &Shadow, scheme: &uri::Scheme) -> Result<Translated, Unsendable> {
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(scheme.clone());
+    let path = uri::PathAndQuery::from_maybe_shared(shadow.target.clone());
+    let path = path.map_err(|_| "the path has bytes that cannot be sent over HTTP/2")?;
+    // hyper's type cuts a fragment off silently.
+    if path.as_str().as_bytes() != shadow.target {
+        return Err("the path has bytes that cannot be sent over HTTP/2");
+    }
+    parts.path_and_query = Some(path);
+    let host = shadow.fields.iter().find(|f| f.name.eq_ignore_ascii_case(b"host"));
+    let authority = host.map(|f| uri::Authority::from_maybe_shared(f.value.clone()));
+    parts.authority = authority.transpose().map_err(|_| "the host cannot be sent over HTTP/2")?;
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.version = http::Version::HTTP_2;
+    head.method = http::Method::from_bytes(&shadow.method).map_err(|_| "a bad method")?;
+    head.uri = Uri::from_parts(parts).map_err(|_| "the target cannot be sent over HTTP/2")?;
+    head.headers = field_map(&shadow.fields)?;
+    let trailers =
+        (!shadow.trailers.is_empty()).then(|| field_map(&shadow.trailers)).transpose()?;
+    Ok(Translated { head, trailers })
+}
+
+/// Without what HTTP/2 says in other ways (RFC 9113 section 8.2.2).
+fn field_map(fields: &[pb::Header]) -> Result<HeaderMap, Unsendable> {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(&field.name).map_err(|_| "a bad field name")?;
+        if matches!(name.as_str(), "host" | "transfer-encoding" | "connection") {
+            continue;
+        }
+        let value = HeaderValue::from_maybe_shared(field.value.clone())
+            .map_err(|_| "a control character in a field value")?;
+        map.try_append(name, value).map_err(|_| "too many fields")?;
+    }
+    Ok(map)
+}
+
+async fn receive(
+    response: http::Response<Incoming>,
+    head_request: bool,
+    answer: &mut Collector,
+) -> Result<(), Fault> {
+    let (parts, mut body) = response.into_parts();
+    let has_body = !head_request && !matches!(parts.status.as_u16(), 204 | 304);
+    answer.head(Head {
+        status: parts.status.as_u16(),
+        reason: Bytes::new(),
+        version: pb::Version::Http2,
+        has_body: has_body
+            && !(body.is_end_stream() && !parts.headers.contains_key(http::header::CONTENT_LENGTH)),
+        headers: fields_of(&parts.headers),
+    });
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|e| explain(&e))?.into_data() {
+            Ok(data) => answer.body(&data),
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    answer.trailers(fields_of(&trailers));
+                }
+            }
+        }
+    }
+    answer.end();
+    Ok(())
+}
+
+fn fields_of(map: &HeaderMap) -> Vec<pb::Header> {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| pb::Header {
+        name: Bytes::copy_from_slice(name.as_ref()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    };
+    map.iter().map(field).collect()
+}
+
+fn explain(error: &hyper::Error) -> Fault {
+    let mut detail = error.to_string();
+    let mut class = Class::Reset;
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            // What we refuse ourselves is not HTTP/2; what the peer refuses is a reset.
+            if !h2.is_io() && !h2.is_remote() && h2.reason().is_some() {
+                class = Class::Garbled;
+            }
+        }
+        detail = format!("{detail}: {cause}");
+        source = cause.source();
+    }
+    Fault::new(class, detail)
+}

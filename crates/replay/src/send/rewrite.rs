@@ -1,0 +1,346 @@
+//! From a recorded request to the one a shadow gets. Pure: no sockets, no time.
+//! What is not named here stays as it was recorded, byte for byte, in its order.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use umbra_record::{authority::ShadowHost, marker, pb};
+
+use super::SenderError;
+use crate::{config::Target, outcome::Outgoing};
+
+/// Fields between two neighbours only (RFC 9110 section 7.6.1), never sent on.
+const HOP_BY_HOP: [&[u8]; 8] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-authentication-info",
+    b"upgrade",
+    // The body follows at once: nobody waits for a 100.
+    b"expect",
+];
+
+/// Fields that a Connection field cannot take out of a request, and that the user
+/// cannot set or remove: the sender answers for them.
+const FRAMING: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"te"];
+
+/// What is changed on the way to one target.
+pub(super) struct Rules {
+    job: String,
+    shadow_host: ShadowHost,
+    /// The target's own, as in its URL.
+    authority: String,
+    /// Path of the target's URL without its last slash.
+    prefix: Bytes,
+    /// Each name once, with all its values.
+    set: Vec<(Bytes, Vec<Bytes>)>,
+    remove: Vec<Bytes>,
+}
+
+/// A request as a target gets it, in no particular HTTP version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shadow {
+    pub(super) method: Bytes,
+    /// Path and query, raw.
+    pub(super) target: Bytes,
+    /// All field lines, Host and framing included.
+    pub(super) fields: Vec<pb::Header>,
+    pub(super) framing: Framing,
+    pub(super) body: Vec<Bytes>,
+    /// Only with [`Framing::Chunked`].
+    pub(super) trailers: Vec<pb::Header>,
+}
+
+/// How the end of the body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is no body.
+    None,
+    /// Content-Length.
+    Length,
+    /// Transfer-Encoding, or nothing on HTTP/2.
+    Chunked,
+}
+
+/// Why a record cannot be sent.
+pub(super) type Unsendable = &'static str;
+
+impl Rules {
+    pub(super) fn new(target: &Target, job: &str) -> Result<Self, SenderError> {
+        let bad = |why: &str| SenderError::Url(target.url.to_string(), why.to_owned());
+        if target.url.query().is_some() {
+            return Err(bad("a query cannot be a prefix of paths"));
+        }
+        let authority = target.url.authority().ok_or_else(|| bad("it names no host"))?.as_str();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let owned = |name: &http::HeaderName| {
+            let name = name.as_str().as_bytes();
+            FRAMING.contains(&name) || HOP_BY_HOP.contains(&name)
+        };
+        let mut set: Vec<(Bytes, Vec<Bytes>)> = Vec::new();
+        for (name, value) in &target.set_headers {
+            if owned(name) {
+                return Err(SenderError::Field(name.to_string()));
+            }
+            let value = Bytes::copy_from_slice(value.as_bytes());
+            match set.iter_mut().find(|(known, _)| known == name.as_str().as_bytes()) {
+                Some((_, values)) => values.push(value),
+                None => set.push((Bytes::copy_from_slice(name.as_ref()), vec![value])),
+            }
+        }
+        let mut remove = Vec::new();
+        for name in &target.remove_headers {
+            if owned(name) || name == http::header::HOST {
+                return Err(SenderError::Field(name.to_string()));
+            }
+            remove.push(Bytes::copy_from_slice(name.as_ref()));
+        }
+        Ok(Self {
+            job: job.to_owned(),
+            shadow_host: target.shadow_host.clone(),
+            authority: authority.to_owned(),
+            prefix: Bytes::copy_from_slice(target.url.path().trim_end_matches('/').as_bytes()),
+            set,
+            remove,
+        })
+    }
+
+    /// The request to send, or why it cannot be sent.
+    pub(super) fn apply(&self, outgoing: &Outgoing) -> Result<Shadow, Unsendable> {
+        let request = &outgoing.request;
+        let form = pb::TargetForm::try_from(request.form).unwrap_or(pb::TargetForm::Origin);
+        if form == pb::TargetForm::Authority || request.method.as_ref() == b"CONNECT" {
+            return Err("CONNECT opens a tunnel");
+        }
+        let framing = framing(outgoing);
+        let mut fields = self.end_to_end(request);
+        frame(&mut fields, framing, outgoing);
+        if matches!(request.version(), pb::Version::Http2 | pb::Version::Http3) {
+            join_cookies(&mut fields);
+        }
+        let via = marker::via_shadow(&self.job, &request.id);
+        fields.push(field("via", via.into()));
+        if outgoing.attempt >= 2 {
+            fields.push(field(marker::ATTEMPT, Bytes::from_static(b"2")));
+        }
+        self.set_and_remove(&mut fields);
+        let shadow = Shadow {
+            method: request.method.clone(),
+            target: self.target(request, form),
+            fields,
+            framing,
+            body: outgoing.body.clone().unwrap_or_default(),
+            trailers: match framing {
+                Framing::Chunked => request.trailers.clone(),
+                _ => Vec::new(),
+            },
+        };
+        shadow.check()?;
+        Ok(shadow)
+    }
+
+    /// Path and query, behind the prefix.
+    fn target(&self, request: &pb::Request, form: pb::TargetForm) -> Bytes {
+        if form == pb::TargetForm::Asterisk {
+            return Bytes::from_static(b"*");
+        }
+        // An absolute-form target may have no path (RFC 9112 section 3.2.1).
+        let slash: &[u8] = if request.path.starts_with(b"/") { b"" } else { b"/" };
+        if self.prefix.is_empty() && slash.is_empty() && request.query.is_none() {
+            return request.path.clone();
+        }
+        let query = request.query.as_ref();
+        let size = self.prefix.len() + 1 + request.path.len() + query.map_or(0, |q| q.len() + 1);
+        let mut target = BytesMut::with_capacity(size);
+        target.put_slice(&self.prefix);
+        target.put_slice(slash);
+        target.put_slice(&request.path);
+        if let Some(query) = query {
+            target.put_u8(b'?');
+            target.put_slice(query);
+        }
+        target.freeze()
+    }
+
+    /// The recorded fields without those of the hop, Host rewritten where it stood.
+    fn end_to_end(&self, request: &pb::Request) -> Vec<pb::Header> {
+        let named: Vec<&[u8]> = request
+            .headers
+            .iter()
+            .filter(|h| h.name.eq_ignore_ascii_case(b"connection"))
+            .flat_map(|h| elements(&h.value))
+            .collect();
+        let named = |name: &[u8]| named.iter().any(|other| other.eq_ignore_ascii_case(name));
+        let mut host = Some(self.host(request));
+        // Host, Via and the attempt are added; TE may need a Connection.
+        let mut fields = Vec::with_capacity(request.headers.len() + 4);
+        for header in &request.headers {
+            let name = &header.name;
+            if name.eq_ignore_ascii_case(b"host") {
+                if let Some(value) = host.take() {
+                    fields.push(pb::Header { name: name.clone(), value });
+                }
+            } else if name.eq_ignore_ascii_case(b"te") {
+                if elements(&header.value).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
+                    let value = Bytes::from_static(b"trailers");
+                    fields.push(pb::Header { name: name.clone(), value });
+                }
+            } else if is_one_of(name, &FRAMING) || !(is_one_of(name, &HOP_BY_HOP) || named(name)) {
+                fields.push(header.clone());
+            }
+        }
+        if let Some(value) = host {
+            fields.insert(0, field("host", value));
+        }
+        fields
+    }
+
+    fn host(&self, request: &pb::Request) -> Bytes {
+        let host = self.shadow_host.apply(&request.authority, &self.authority);
+        if host.is_empty() {
+            // HTTP/1.0 without Host: the least surprising name is the target's.
+            return Bytes::copy_from_slice(self.authority.as_bytes());
+        }
+        Bytes::copy_from_slice(&host)
+    }
+
+    /// What the user said, after everything else: a field that is set stands where
+    /// the first of its name stood.
+    fn set_and_remove(&self, fields: &mut Vec<pb::Header>) {
+        for name in &self.remove {
+            fields.retain(|f| !f.name.eq_ignore_ascii_case(name));
+        }
+        for (name, values) in &self.set {
+            let at = fields.iter().position(|f| f.name.eq_ignore_ascii_case(name));
+            let name = at.map_or_else(|| name.clone(), |at| fields[at].name.clone());
+            fields.retain(|f| !f.name.eq_ignore_ascii_case(&name));
+            let at = at.unwrap_or(fields.len());
+            let lines = values.iter().map(|v| pb::Header { name: name.clone(), value: v.clone() });
+            fields.splice(at..at, lines);
+        }
+    }
+}
+
+impl Shadow {
+    /// Refuses what would be read as something else at the other end: a record is
+    /// data from outside, and no byte of it may begin another line or request.
+    fn check(&self) -> Result<(), Unsendable> {
+        if self.method.is_empty() || !self.method.iter().all(|b| is_token(*b)) {
+            return Err("the method is not a token");
+        }
+        if self.target.iter().any(|b| *b <= b' ') {
+            return Err("a blank or control character in the target");
+        }
+        for field in self.fields.iter().chain(&self.trailers) {
+            if field.name.is_empty() || !field.name.iter().all(|b| is_token(*b)) {
+                return Err("a field name is not a token");
+            }
+            if field.value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+                return Err("a line end or NUL in a field value");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As recorded, where HTTP/1.1 allows: trailers need chunks.
+fn framing(outgoing: &Outgoing) -> Framing {
+    let Some(body) = &outgoing.body else {
+        return Framing::None;
+    };
+    let headers = &outgoing.request.headers;
+    let has = |name: &[u8]| headers.iter().any(|h| h.name.eq_ignore_ascii_case(name));
+    if has(b"transfer-encoding") || !outgoing.request.trailers.is_empty() {
+        Framing::Chunked
+    } else if has(b"content-length") || body.iter().all(Bytes::is_empty) {
+        Framing::Length
+    } else {
+        Framing::Chunked
+    }
+}
+
+/// Makes the framing fields say what will be sent. Lines that already do stay as
+/// they were; a body that was cut has another length than its record says.
+fn frame(fields: &mut Vec<pb::Header>, framing: Framing, outgoing: &Outgoing) {
+    let (keep, drop): (&[u8], &[u8]) = match framing {
+        Framing::None => (b"", b"transfer-encoding"),
+        Framing::Length => (b"content-length", b"transfer-encoding"),
+        Framing::Chunked => (b"transfer-encoding", b"content-length"),
+    };
+    fields.retain(|f| !f.name.eq_ignore_ascii_case(drop));
+    match framing {
+        // Without a body, `Content-Length: 0` may stand and any other may not.
+        Framing::None => fields.retain(|f| {
+            !f.name.eq_ignore_ascii_case(b"content-length") || parse_length(&f.value) == Some(0)
+        }),
+        Framing::Length => {
+            let body = outgoing.body.iter().flatten();
+            let length = body.map(|piece| piece.len() as u64).sum();
+            let mut found = false;
+            fields.retain_mut(|f| {
+                if !f.name.eq_ignore_ascii_case(keep) {
+                    return true;
+                }
+                if parse_length(&f.value) != Some(length) {
+                    f.value = length.to_string().into();
+                }
+                !std::mem::replace(&mut found, true)
+            });
+            if !found {
+                fields.push(field("content-length", length.to_string().into()));
+            }
+        }
+        Framing::Chunked => {
+            let last = fields.iter().rposition(|f| f.name.eq_ignore_ascii_case(keep));
+            let ends = last.is_some_and(|at| {
+                let coding = elements(&fields[at].value).last();
+                coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+            });
+            if !ends {
+                fields.push(field("transfer-encoding", Bytes::from_static(b"chunked")));
+            }
+        }
+    }
+}
+
+/// HTTP/2 may split Cookie into several lines; elsewhere it is one (RFC 9113
+/// section 8.2.3).
+fn join_cookies(fields: &mut Vec<pb::Header>) {
+    let is_cookie = |f: &pb::Header| f.name.eq_ignore_ascii_case(b"cookie");
+    if fields.iter().filter(|f| is_cookie(f)).count() < 2 {
+        return;
+    }
+    let all: Vec<&[u8]> = fields.iter().filter(|f| is_cookie(f)).map(|f| &f.value[..]).collect();
+    let mut joined = Some(Bytes::from(all.join(&b"; "[..])));
+    fields.retain_mut(|f| {
+        if !is_cookie(f) {
+            return true;
+        }
+        joined.take().map(|value| f.value = value).is_some()
+    });
+}
+
+fn field(name: &'static str, value: Bytes) -> pb::Header {
+    pb::Header { name: Bytes::from_static(name.as_bytes()), value }
+}
+
+fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// Of a comma-separated value.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+}
+
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().all(u8::is_ascii_digit) && !value.is_empty();
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;
