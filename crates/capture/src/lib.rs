@@ -1,5 +1,12 @@
 //! From socket to record to log, without ever slowing or failing the live
 //! request: the inline HTTP/1 proxy and the tee. Knows nothing of replay.
 
+mod agent;
+mod budget;
+mod clock;
 mod config;
+mod stats;
+
+pub use agent::run;
 pub use config::{Config, RecordResponses, Upstream};
+pub use stats::{Report, Snapshot, Stats};

@@ -1,0 +1,197 @@
+//! What an agent counts. Every lane writes counters of its own, so that no two
+//! threads share a cache line for each request; readers add them up. How they
+//! look as metrics is in [`metrics`].
+
+mod metrics;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+
+use crate::budget::Budget;
+
+/// A handle on an agent's counters; clones see the same numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    shared: Arc<Shared>,
+}
+
+/// All counters at one moment.
+///
+/// `requests` runs ahead of the sum of the others by what is in flight.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Requests whose head was accepted.
+    pub requests: u64,
+    /// Those handed to the log and not reported lost by it.
+    pub recorded: u64,
+    /// Those the selection left out.
+    pub not_selected: u64,
+    /// Those that should be in the log and are not, by reason.
+    pub lost: BTreeMap<String, u64>,
+    /// Answers that should be in the log and are not, by reason.
+    pub answers_lost: BTreeMap<String, u64>,
+    /// Messages refused for what is wrong with them, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Bytes the tee holds now.
+    pub tee_bytes: u64,
+    /// Client connections open now.
+    pub connections: u64,
+}
+
+/// What became of an agent's requests, when it is done:
+/// `requests = recorded + not_selected + Σ lost`, exactly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests whose head was accepted.
+    pub requests: u64,
+    /// Those durable in the log.
+    pub recorded: u64,
+    /// Those the selection left out.
+    pub not_selected: u64,
+    /// Those that should be in the log and are not, by reason.
+    pub lost: BTreeMap<String, u64>,
+    /// Records left in a spool for a later process.
+    pub spooled: u64,
+    /// The agent's id, as UUID text.
+    pub agent: String,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    lanes: Mutex<Vec<Arc<LaneStats>>>,
+    budget: Mutex<Option<Arc<Budget>>>,
+}
+
+/// The counters of one lane. Only the lane's own thread writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct LaneStats {
+    pub(crate) requests: Count,
+    pub(crate) recorded: Count,
+    pub(crate) not_selected: Count,
+    pub(crate) connections: Count,
+    pub(crate) upstream: Histogram,
+    lost: Mutex<BTreeMap<&'static str, u64>>,
+    answers_lost: Mutex<BTreeMap<&'static str, u64>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A counter with one writer: a plain load and store, no locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+/// Upper bounds of the buckets of [`Histogram`], in microseconds.
+const BOUNDS_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    5_000_000, 30_000_000,
+];
+
+/// Durations in fixed buckets, with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [Count; BOUNDS_US.len() + 1],
+    sum_us: Count,
+}
+
+impl Stats {
+    /// Adds the agent's metrics to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(metrics::Metrics { stats: self.clone() }));
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sum = Snapshot { tee_bytes: self.tee_bytes(), ..Snapshot::default() };
+        for lane in self.lanes() {
+            // What is decided is read before what was begun, so that `requests`
+            // is never the smaller.
+            sum.recorded += lane.recorded.get();
+            sum.not_selected += lane.not_selected.get();
+            sum.connections += lane.connections.get();
+            add(&mut sum.lost, &lane.lost());
+            add(&mut sum.answers_lost, &lock(&lane.answers_lost));
+            add(&mut sum.refused, &lock(&lane.refused));
+        }
+        for lane in self.lanes() {
+            sum.requests += lane.requests.get();
+        }
+        sum
+    }
+
+    pub(crate) fn attach_lane(&self) -> Arc<LaneStats> {
+        let lane = Arc::new(LaneStats::default());
+        lock(&self.shared.lanes).push(Arc::clone(&lane));
+        lane
+    }
+
+    pub(crate) fn attach_budget(&self, budget: Arc<Budget>) {
+        *lock(&self.shared.budget) = Some(budget);
+    }
+
+    fn lanes(&self) -> Vec<Arc<LaneStats>> {
+        lock(&self.shared.lanes).clone()
+    }
+
+    fn tee_bytes(&self) -> u64 {
+        lock(&self.shared.budget).as_ref().map_or(0, |budget| budget.used() as u64)
+    }
+}
+
+impl LaneStats {
+    pub(crate) fn lose(&self, reason: &'static str, requests: u64) {
+        *lock(&self.lost).entry(reason).or_default() += requests;
+    }
+
+    pub(crate) fn lose_answer(&self, reason: &'static str) {
+        *lock(&self.answers_lost).entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        *lock(&self.refused).entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn lost(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.lost).clone()
+    }
+}
+
+impl Count {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
+    }
+}
+
+impl Histogram {
+    pub(crate) fn observe(&self, value: Duration) {
+        let us = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BOUNDS_US.partition_point(|bound| *bound < us)].add(1);
+        self.sum_us.add(us);
+    }
+}
+
+fn add(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<&'static str, u64>) {
+    for (reason, n) in part {
+        *sum.entry((*reason).to_owned()).or_default() += n;
+    }
+}
+
+/// Counters stay readable after a panic elsewhere: they are plain numbers.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,97 @@
+//! The agent's counters as Prometheus metrics, read when they are scraped.
+
+use std::{collections::BTreeMap, fmt};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+
+use super::{BOUNDS_US, Stats};
+
+/// Reads [`Stats`] for a scrape.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) stats: Stats,
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = self.stats.snapshot();
+        let out = &mut encoder;
+        counter(out, "umbra_capture_requests", "Requests received", now.requests)?;
+        counter(out, "umbra_capture_recorded", "Requests handed to the log", now.recorded)?;
+        counter(
+            out,
+            "umbra_capture_not_selected",
+            "Requests left out by the selection",
+            now.not_selected,
+        )?;
+        by_reason(out, "umbra_capture_lost", "Requests that could not be recorded", &now.lost)?;
+        by_reason(
+            out,
+            "umbra_capture_answers_lost",
+            "Answers that could not be recorded",
+            &now.answers_lost,
+        )?;
+        by_reason(out, "umbra_capture_refused", "Messages refused as not HTTP", &now.refused)?;
+        gauge(out, "umbra_capture_tee_bytes", "Bytes held for the log", now.tee_bytes)?;
+        gauge(out, "umbra_capture_connections", "Open client connections", now.connections)?;
+        self.upstream_seconds(out)
+    }
+}
+
+impl Metrics {
+    fn upstream_seconds(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut counts = [0_u64; BOUNDS_US.len() + 1];
+        let mut sum_us = 0_u64;
+        for lane in self.stats.lanes() {
+            for (count, bucket) in counts.iter_mut().zip(&lane.upstream.buckets) {
+                *count += bucket.get();
+            }
+            sum_us += lane.upstream.sum_us.get();
+        }
+        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        out.encode_descriptor(
+            "umbra_capture_upstream_seconds",
+            "Time from a request's first byte to the head of its answer",
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(
+            sum_us as f64 / 1e6,
+            counts.iter().sum(),
+            &buckets,
+            None,
+        )
+    }
+}
+
+fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstCounter::new(value);
+    metric.encode(out.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    metric.encode(out.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn by_reason(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: &BTreeMap<String, u64>,
+) -> fmt::Result {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (reason, value) in values {
+        let labels = [("reason", reason.as_str())];
+        ConstCounter::new(*value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
