@@ -5,6 +5,7 @@ mod agent;
 mod budget;
 mod clock;
 mod config;
+pub mod h1;
 mod stats;
 
 pub use agent::run;

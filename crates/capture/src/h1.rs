@@ -1,0 +1,190 @@
+//! HTTP/1 on the wire: reads and writes message heads, and finds the end of
+//! message bodies, as RFC 9112 says. Sans-I/O: functions and small state
+//! machines over byte slices; who reads and writes sockets is the caller.
+//!
+//! An intermediary must not repair what it forwards: what it takes for one
+//! message, the next hop might take for two. So everything ambiguous is refused
+//! ([`Malformed`]) instead of being interpreted, in requests and in answers, and
+//! what is valid is forwarded byte for byte but for the fields that belong to
+//! one connection.
+//!
+//! | section of RFC 9112 | where |
+//! |---|---|
+//! | 2 message, 5 field syntax | `fields` |
+//! | 3 request line, 3.2 target | `request`, `target` |
+//! | 4 status line | `response` |
+//! | 6 body, 9.3 persistence | `framing` |
+//! | 7 transfer codings | `body` |
+//! | RFC 9110 7.6 forwarding | `forward` |
+
+mod body;
+mod fields;
+mod forward;
+mod framing;
+mod request;
+mod response;
+mod target;
+
+pub use body::{BodyDecoder, Step};
+pub use fields::{Field, FieldKind, Fields};
+pub use forward::{ForwardChanges, ResponseChanges, write_request_head, write_response_head};
+pub use framing::BodyKind;
+pub use request::{MethodKind, RequestHead, parse_request};
+pub use response::{ResponseHead, parse_response};
+pub use target::Form;
+
+/// How large a head (or a trailer section) may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes from the first of the start line to the empty line. A caller's
+    /// buffer must be able to hold this many.
+    pub max_head: usize,
+    /// Fields.
+    pub max_headers: usize,
+}
+
+/// What a parser made of the bytes so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// Valid so far. Read more, then parse the longer buffer from its start.
+    Incomplete,
+    /// A whole head; what follows begins at `len`.
+    Complete {
+        /// Bytes of the head, with empty lines before it.
+        len: usize,
+    },
+}
+
+/// HTTP version of a message (RFC 9110 2.5). Others are refused: 505.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+/// A message that is refused. The connection it came on cannot be used further,
+/// because nobody knows where the next message begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} ({status})")]
+pub struct Malformed {
+    /// What to tell the client; 502 if it came from the upstream.
+    pub status: u16,
+    /// What was wrong: snake_case, from a small fixed set, fit for a metric.
+    pub reason: &'static str,
+}
+
+impl Malformed {
+    /// The answer to the client who sent it, with `Connection: close`.
+    #[must_use]
+    pub fn response(&self) -> &'static [u8] {
+        error_response(self.status)
+    }
+
+    pub(crate) const fn bad(reason: &'static str) -> Self {
+        Self { status: 400, reason }
+    }
+
+    pub(crate) const fn with(status: u16, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    /// The same fault in an answer of the upstream (RFC 9110 15.6.3).
+    pub(crate) const fn garbled(self) -> Self {
+        Self { status: 502, reason: self.reason }
+    }
+}
+
+macro_rules! answer {
+    ($status:literal) => {
+        concat!("HTTP/1.1 ", $status, "\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .as_bytes()
+    };
+}
+
+/// A complete answer of the agent's own: empty, `Connection: close`. Statuses it
+/// has no text for become 500.
+#[must_use]
+pub fn error_response(status: u16) -> &'static [u8] {
+    match status {
+        400 => answer!("400 Bad Request"),
+        405 => answer!("405 Method Not Allowed"),
+        408 => answer!("408 Request Timeout"),
+        413 => answer!("413 Content Too Large"),
+        414 => answer!("414 URI Too Long"),
+        417 => answer!("417 Expectation Failed"),
+        431 => answer!("431 Request Header Fields Too Large"),
+        501 => answer!("501 Not Implemented"),
+        502 => answer!("502 Bad Gateway"),
+        503 => answer!("503 Service Unavailable"),
+        504 => answer!("504 Gateway Timeout"),
+        505 => answer!("505 HTTP Version Not Supported"),
+        _ => answer!("500 Internal Server Error"),
+    }
+}
+
+/// A place in the buffer a head was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        // A head is cut at `Limits::max_head`, which `window` keeps below 4 GiB.
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
+        &buf[self.start as usize..self.end as usize]
+    }
+
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// As much of `buf` as a head may take. Nothing behind it is ever looked at, so
+/// that a verdict does not depend on how the bytes arrived.
+pub(crate) fn window<'a>(buf: &'a [u8], limits: &Limits) -> &'a [u8] {
+    &buf[..buf.len().min(limits.max_head).min(u32::MAX as usize)]
+}
+
+/// RFC 9110 5.6.2: a character of a method or of a field name.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+    ) || byte.is_ascii_alphanumeric()
+}
+
+/// RFC 9110 5.6.3: removes optional whitespace at both ends.
+pub(crate) fn trim_ows(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
