@@ -3,6 +3,8 @@
 //! shadow requests, selection, the marks against loops, JSON for people. Knows
 //! neither sockets nor logs.
 
+#[cfg(test)]
+mod arbitrary;
 pub mod authority;
 pub mod decode;
 pub mod encode;

@@ -101,7 +101,7 @@ fn regex(expression: &str) -> Result<Regex, String> {
     // repeat the expression with a pointer, which does not fit on one line.
     Regex::new(expression).map_err(|error| {
         let message = error.to_string();
-        message.lines().last().unwrap_or_default().trim().to_owned()
+        message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
     })
 }
 
