@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -117,7 +117,7 @@ impl Http1 {
                 IDLE.min(Duration::from_secs(seconds).saturating_sub(Duration::from_secs(1)))
             });
             let idle = Idle { stream: exchange.stream, until: Instant::now() + life };
-            let mut kept = self.idle.lock().expect("no panic while it is held");
+            let mut kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < self.max_idle {
                 kept.push_back(idle);
             }
@@ -133,7 +133,7 @@ impl Http1 {
     /// The connection last used, if it still stands.
     fn reuse(&self) -> Option<Stream> {
         loop {
-            let idle = self.idle.lock().expect("no panic while it is held").pop_back()?;
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back()?;
             if Instant::now() < idle.until && idle.stream.is_quiet() {
                 return Some(idle.stream);
             }

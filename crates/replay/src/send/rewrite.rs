@@ -184,6 +184,8 @@ impl Rules {
                 if elements(&header.value).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
                     let value = Bytes::from_static(b"trailers");
                     fields.push(pb::Header { name: name.clone(), value });
+                    // Demanded beside it (RFC 9110 section 10.1.4).
+                    fields.push(field("connection", Bytes::from_static(b"TE")));
                 }
             } else if is_one_of(name, &FRAMING) || !(is_one_of(name, &HOP_BY_HOP) || named(name)) {
                 fields.push(header.clone());
