@@ -1,7 +1,29 @@
 //! From log to order, pacing, shadow clusters and outcomes. Knows nothing of
 //! capture.
 
+mod alarm;
+mod assembly;
+mod clock;
 mod config;
+mod error;
+mod job;
+mod merge;
+mod order;
 mod outcome;
+mod pacer;
+mod plan;
+mod report;
+mod send;
+mod sequence;
+mod stats;
+mod tally;
+mod window;
+
 pub use config::{Config, Late, Order, Pace, Protocol, Stage, Target, WhenDown, Which};
+pub use error::{Difference, ReplayError};
 pub use outcome::{Answer, Class, MAX_ANSWER_BODY, Outcome, Outgoing};
+pub use plan::{Planned, Standing, plan, stored};
+pub use report::{AgentMissing, Ended, Gaps, Lag, Latency, Report, TargetReport};
+pub use send::{Sender, SenderError};
+pub use stats::{Blocked, Progress, Stats, TargetState};
+pub use tally::Skip;

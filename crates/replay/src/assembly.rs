@@ -1,0 +1,185 @@
+//! Bodies put together from their parts, within a bound on memory and patience.
+//! A pure table of what is not whole yet; the deliveries stay with the pipeline.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use umbra_record::pb;
+
+use crate::{order::Ticket, tally::Skip};
+
+#[cfg(test)]
+mod tests;
+
+/// Id of a request.
+pub(crate) type Id = [u8; 16];
+
+/// Requests whose bodies are not whole yet.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    unfinished: HashMap<Id, Unfinished>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    ticket: Ticket,
+    partition: u32,
+    pieces: Vec<Bytes>,
+    /// Of the next part.
+    index: u32,
+    /// How many there will be, if the request said so.
+    expected: Option<u32>,
+    bytes: usize,
+    /// The pipeline's own time when something of it came last.
+    touched_ns: u64,
+}
+
+/// A body that is whole.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Whole {
+    pub ticket: Ticket,
+    pub pieces: Vec<Bytes>,
+    /// What the request's record could not say; empty if it could.
+    pub trailers: Vec<pb::Header>,
+}
+
+/// What a part led to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Joined {
+    /// Nobody waits for it: its request is not sent, or was given up.
+    NotWanted,
+    /// It was there before.
+    Again,
+    /// Its request waits for more.
+    Kept(Ticket),
+    /// Its request is whole.
+    Whole(Whole),
+    /// Its request will never be whole.
+    GivenUp(Ticket, Skip),
+}
+
+impl Assembly {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { unfinished: HashMap::new(), bytes: 0, max_bytes }
+    }
+
+    /// Whether parts are to follow this request.
+    pub(crate) fn concerns(request: &pb::Request) -> bool {
+        request.parts > 0 || request.completeness == pb::Completeness::Open as i32
+    }
+
+    /// Takes a request whose parts are to come. An error: it can never fit.
+    pub(crate) fn begin(
+        &mut self,
+        id: Id,
+        ticket: Ticket,
+        partition: u32,
+        request: &pb::Request,
+        now: u64,
+    ) -> Result<(), Skip> {
+        let first = request.body.clone().filter(|body| !body.is_empty());
+        let announced = usize::try_from(request.body_length).unwrap_or(usize::MAX);
+        if announced > self.max_bytes {
+            return Err(Skip::TooLarge);
+        }
+        let bytes = first.as_ref().map_or(0, Bytes::len);
+        self.bytes += bytes;
+        self.unfinished.insert(
+            id,
+            Unfinished {
+                ticket,
+                partition,
+                pieces: first.into_iter().collect(),
+                index: 0,
+                expected: (request.parts > 0).then_some(request.parts),
+                bytes,
+                touched_ns: now,
+            },
+        );
+        Ok(())
+    }
+
+    /// Takes a part.
+    pub(crate) fn join(&mut self, id: &Id, part: pb::BodyPart, now: u64) -> Joined {
+        let Some(one) = self.unfinished.get_mut(id) else { return Joined::NotWanted };
+        let ticket = one.ticket;
+        if part.index < one.index {
+            return Joined::Again;
+        }
+        if part.index > one.index {
+            // A hole: parts come in order or not at all.
+            self.forget(id);
+            return Joined::GivenUp(ticket, Skip::Incomplete);
+        }
+        one.index += 1;
+        one.bytes += part.data.len();
+        one.touched_ns = now;
+        self.bytes += part.data.len();
+        if !part.data.is_empty() {
+            one.pieces.push(part.data);
+        }
+        if part.aborted {
+            self.forget(id);
+            let cut = part.completeness == pb::Completeness::Truncated as i32;
+            return Joined::GivenUp(ticket, if cut { Skip::Truncated } else { Skip::Aborted });
+        }
+        if part.last || one.expected == Some(one.index) {
+            let whole = self.forget(id).map(|one| Whole {
+                ticket,
+                pieces: one.pieces,
+                trailers: part.trailers,
+            });
+            return whole.map_or(Joined::NotWanted, Joined::Whole);
+        }
+        if one.bytes > self.max_bytes {
+            self.forget(id);
+            return Joined::GivenUp(ticket, Skip::TooLarge);
+        }
+        Joined::Kept(ticket)
+    }
+
+    /// While there is more than may be kept: the request that has waited longest is
+    /// given up.
+    pub(crate) fn overflow(&mut self) -> Option<(Ticket, Skip)> {
+        if self.bytes <= self.max_bytes {
+            return None;
+        }
+        let oldest = self.unfinished.iter().min_by_key(|(_, one)| one.touched_ns)?;
+        let (id, ticket) = (*oldest.0, oldest.1.ticket);
+        self.forget(&id);
+        Some((ticket, Skip::TooLarge))
+    }
+
+    /// Gives up whatever of the partition `impatient` says so, told when something
+    /// of it came last.
+    pub(crate) fn give_up(
+        &mut self,
+        partition: u32,
+        impatient: impl Fn(&Id, u64) -> bool,
+    ) -> Vec<Ticket> {
+        let ids: Vec<Id> = self
+            .unfinished
+            .iter()
+            .filter(|(id, one)| one.partition == partition && impatient(id, one.touched_ns))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.iter().filter_map(|id| self.forget(id)).map(|one| one.ticket).collect()
+    }
+
+    /// Whether anything of this partition waits for parts.
+    pub(crate) fn waits_in(&self, partition: u32) -> bool {
+        self.unfinished.values().any(|one| one.partition == partition)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
+    fn forget(&mut self, id: &Id) -> Option<Unfinished> {
+        let one = self.unfinished.remove(id)?;
+        self.bytes -= one.bytes;
+        Some(one)
+    }
+}

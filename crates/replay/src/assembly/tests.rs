@@ -1,0 +1,117 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ID: Id = [9; 16];
+
+fn request(parts: u32, body: Option<&'static [u8]>) -> pb::Request {
+    let open = if parts == 0 { pb::Completeness::Open } else { pb::Completeness::Complete };
+    pb::Request {
+        parts,
+        body: body.map(Bytes::from_static),
+        completeness: open as i32,
+        ..Default::default()
+    }
+}
+
+fn part(index: u32, data: &'static [u8]) -> pb::BodyPart {
+    pb::BodyPart { index, data: Bytes::from_static(data), ..Default::default() }
+}
+
+fn begun(request: &pb::Request) -> Assembly {
+    let mut assembly = Assembly::new(100);
+    assembly.begin(ID, 1, 3, request, 0).unwrap();
+    assembly
+}
+
+#[test]
+fn announced_parts_make_a_body() {
+    let mut assembly = begun(&request(2, Some(b"a")));
+    assert_eq!(assembly.join(&ID, part(0, b"b"), 1), Joined::Kept(1));
+    let Joined::Whole(whole) = assembly.join(&ID, part(1, b"c"), 2) else { panic!() };
+    assert_eq!(whole.pieces, ["a", "b", "c"]);
+    assert!(assembly.is_empty());
+    assert_eq!(assembly.bytes, 0);
+}
+
+#[test]
+fn an_open_request_ends_with_the_last_part_and_its_trailers() {
+    let mut assembly = begun(&request(0, Some(b"a")));
+    let trailer = pb::Header { name: "t".into(), value: "v".into() };
+    let last = pb::BodyPart { last: true, trailers: vec![trailer.clone()], ..part(0, b"") };
+    let Joined::Whole(whole) = assembly.join(&ID, last, 1) else { panic!() };
+    assert_eq!(whole.pieces, ["a"]);
+    assert_eq!(whole.trailers, [trailer]);
+}
+
+#[test]
+fn an_aborted_part_ends_it() {
+    for (completeness, why) in
+        [(pb::Completeness::Aborted, Skip::Aborted), (pb::Completeness::Truncated, Skip::Truncated)]
+    {
+        let mut assembly = begun(&request(0, None));
+        let end =
+            pb::BodyPart { aborted: true, completeness: completeness as i32, ..part(0, b"x") };
+        assert_eq!(assembly.join(&ID, end, 1), Joined::GivenUp(1, why));
+        assert_eq!(assembly.join(&ID, part(1, b"y"), 2), Joined::NotWanted);
+        assert_eq!(assembly.bytes, 0);
+    }
+}
+
+#[test]
+fn a_part_met_twice_counts_once_and_a_hole_gives_up() {
+    let mut assembly = begun(&request(3, None));
+    assert_eq!(assembly.join(&ID, part(0, b"x"), 1), Joined::Kept(1));
+    assert_eq!(assembly.join(&ID, part(0, b"x"), 1), Joined::Again);
+    assert_eq!(assembly.join(&ID, part(2, b"z"), 1), Joined::GivenUp(1, Skip::Incomplete));
+}
+
+#[test]
+fn what_can_never_fit_is_refused_at_once() {
+    let mut assembly = Assembly::new(100);
+    let large = pb::Request { body_length: 101, ..request(2, None) };
+    assert_eq!(assembly.begin(ID, 1, 3, &large, 0), Err(Skip::TooLarge));
+    assert_eq!(assembly.join(&ID, part(0, b"x"), 1), Joined::NotWanted);
+}
+
+#[test]
+fn memory_is_bounded_by_giving_up_the_oldest() {
+    let mut assembly = Assembly::new(10);
+    assembly.begin([1; 16], 1, 0, &request(0, Some(b"123456")), 5).unwrap();
+    assembly.begin([2; 16], 2, 0, &request(0, Some(b"123456")), 6).unwrap();
+    assert_eq!(assembly.overflow(), Some((1, Skip::TooLarge)));
+    assert_eq!(assembly.overflow(), None);
+    let more = assembly.join(&[2; 16], part(0, b"12345"), 7);
+    assert_eq!(more, Joined::GivenUp(2, Skip::TooLarge));
+    assert_eq!(assembly.bytes, 0);
+}
+
+#[test]
+fn patience_is_per_partition() {
+    let mut assembly = Assembly::new(100);
+    assembly.begin([1; 16], 1, 0, &request(0, None), 5).unwrap();
+    assembly.begin([2; 16], 2, 1, &request(0, None), 5).unwrap();
+    assembly.begin([3; 16], 3, 0, &request(0, None), 50).unwrap();
+    assert_eq!(assembly.give_up(0, |_, touched| touched < 10), [1]);
+    assert!(assembly.waits_in(0) && assembly.waits_in(1));
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_body_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..20), again in any::<bool>()) {
+        let mut assembly = Assembly::new(10_000);
+        let request = pb::Request { parts: pieces.len() as u32, ..Default::default() };
+        assembly.begin(ID, 1, 0, &request, 0).unwrap();
+        let mut got = None;
+        for (index, piece) in pieces.iter().enumerate() {
+            let part = pb::BodyPart { index: index as u32, data: piece.clone().into(), ..Default::default() };
+            match assembly.join(&ID, part.clone(), 0) {
+                Joined::Whole(whole) => got = Some(whole.pieces.concat()),
+                Joined::Kept(_) if again => prop_assert_eq!(assembly.join(&ID, part, 0), Joined::Again),
+                Joined::Kept(_) => {}
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        prop_assert_eq!(got, Some(pieces.concat()));
+    }
+}

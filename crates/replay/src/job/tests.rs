@@ -1,0 +1,43 @@
+use super::*;
+
+fn entry(job: &str, entry: Entry) -> Vec<u8> {
+    pb::JobEntry { job: job.to_owned(), entry: Some(entry), ..Default::default() }.encode_to_vec()
+}
+
+fn plan(run: u32, from: u64) -> Entry {
+    Entry::Plan(pb::Plan { run, from_ns: Some(from), ..Default::default() })
+}
+
+fn epoch(target: &str, epoch: u32, t0_ns: u64) -> Entry {
+    Entry::Clock(pb::ClockEpoch { target: target.to_owned(), epoch, t0_ns, ..Default::default() })
+}
+
+#[test]
+fn the_first_entry_of_a_kind_wins() {
+    let entries = [
+        entry("other", plan(0, 9)),
+        entry("job", plan(0, 1)),
+        entry("job", plan(0, 2)),
+        b"not an entry \xff".to_vec(),
+        entry("job", epoch("", 0, 5)),
+        entry("job", epoch("", 0, 6)),
+        entry("job", epoch("b", 0, 7)),
+        entry("job", Entry::End(pb::JobEnd { run: 0, state: DONE.to_owned() })),
+        entry("job", Entry::End(pb::JobEnd { run: 0, state: "cancelled".to_owned() })),
+    ];
+    let stored = Stored::fold("job", entries.iter().map(Vec::as_slice));
+    let (number, run, plan) = stored.latest().unwrap();
+    assert_eq!((number, plan.from_ns), (0, Some(1)));
+    assert_eq!(run.epochs[&(String::new(), 0)].t0_ns, 5);
+    assert_eq!(run.end.as_deref(), Some(DONE));
+    assert_eq!(run.next_epoch(""), 1);
+    assert_eq!(run.next_epoch("b"), 1);
+    assert_eq!(run.next_epoch("c"), 0);
+}
+
+#[test]
+fn the_latest_run_counts() {
+    let entries = [entry("job", plan(1, 2)), entry("job", plan(0, 1))];
+    let stored = Stored::fold("job", entries.iter().map(Vec::as_slice));
+    assert_eq!(stored.latest().unwrap().0, 1);
+}

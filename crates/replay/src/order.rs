@@ -1,0 +1,110 @@
+//! Order between requests of one connection: the next may go when the one before is
+//! settled. A pure table; who is due and who sends is decided elsewhere.
+
+use std::collections::{HashMap, VecDeque};
+
+#[cfg(test)]
+mod tests;
+
+/// A request on its way through a pipeline.
+pub(crate) type Ticket = u64;
+
+/// A connection as it was captured: unique over all agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Connection {
+    pub agent: [u8; 16],
+    pub id: u64,
+}
+
+/// Who waits for whom.
+#[derive(Debug)]
+pub(crate) struct OrderTable {
+    lines: HashMap<Connection, Line>,
+    /// A line of more bytes or requests than these loses its order: it would fill
+    /// the read-ahead and stop everybody.
+    max_bytes: usize,
+    max_requests: usize,
+}
+
+/// The requests of one connection that are not settled, in their order.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Place>,
+    bytes: usize,
+    lost: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u64,
+    ticket: Ticket,
+    bytes: usize,
+}
+
+impl OrderTable {
+    pub(crate) fn new(max_bytes: usize, max_requests: usize) -> Self {
+        Self { lines: HashMap::new(), max_bytes, max_requests }
+    }
+
+    /// Takes a place in the connection's line, by its number there.
+    pub(crate) fn enter(&mut self, at: Connection, number: u64, ticket: Ticket) {
+        let line = self.lines.entry(at).or_default();
+        // Requests come in order but for those the log has out of order: look for
+        // the place from the end.
+        let place = line.waiting.iter().rposition(|place| place.number <= number);
+        let index = place.map_or(0, |before| before + 1);
+        line.waiting.insert(index, Place { number, ticket, bytes: 0 });
+    }
+
+    /// A request of the line holds so many bytes more. `true`: that was too much,
+    /// the line loses its order now.
+    pub(crate) fn grew(&mut self, at: Connection, ticket: Ticket, bytes: usize) -> bool {
+        let Some(line) = self.lines.get_mut(&at) else { return false };
+        if let Some(place) = line.waiting.iter_mut().rev().find(|place| place.ticket == ticket) {
+            place.bytes += bytes;
+            line.bytes += bytes;
+        }
+        // A request alone holds nobody up.
+        let full = line.bytes > self.max_bytes || line.waiting.len() > self.max_requests;
+        let loses = full && line.waiting.len() > 1 && !line.lost;
+        line.lost |= loses;
+        loses
+    }
+
+    /// Whether the request may go as far as order is concerned.
+    pub(crate) fn may_go(&self, at: Connection, ticket: Ticket) -> bool {
+        self.lines.get(&at).is_none_or(|line| {
+            line.lost || line.waiting.front().is_none_or(|place| place.ticket == ticket)
+        })
+    }
+
+    /// The request is settled, or was never to go. Whoever may go now is returned.
+    pub(crate) fn leave(&mut self, at: Connection, ticket: Ticket) -> Option<Ticket> {
+        let line = self.lines.get_mut(&at)?;
+        let index = line.waiting.iter().position(|place| place.ticket == ticket)?;
+        let place = line.waiting.remove(index)?;
+        line.bytes -= place.bytes;
+        if line.waiting.is_empty() {
+            // A connection that lost its order has it again once its line is empty.
+            self.lines.remove(&at);
+            return None;
+        }
+        (index == 0).then(|| line.waiting[0].ticket)
+    }
+
+    /// Who is first in line.
+    pub(crate) fn first(&self, at: Connection) -> Option<Ticket> {
+        self.lines.get(&at)?.waiting.front().map(|place| place.ticket)
+    }
+
+    /// Gives the order of a connection up. `false`: it had none.
+    pub(crate) fn lose(&mut self, at: Connection) -> bool {
+        self.lines.get_mut(&at).is_some_and(|line| !std::mem::replace(&mut line.lost, true))
+    }
+
+    /// Everybody in the line, first to last.
+    pub(crate) fn line(&self, at: Connection) -> Vec<Ticket> {
+        let line = self.lines.get(&at);
+        line.map(|line| line.waiting.iter().map(|place| place.ticket).collect()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,105 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn connection(id: u64) -> Connection {
+    Connection { agent: [1; 16], id }
+}
+
+#[test]
+fn the_next_goes_when_the_one_before_has_left() {
+    let mut table = OrderTable::new(1000, 100);
+    let at = connection(7);
+    table.enter(at, 0, 10);
+    table.enter(at, 1, 11);
+    assert!(table.may_go(at, 10));
+    assert!(!table.may_go(at, 11));
+    assert!(table.may_go(connection(8), 12));
+    assert_eq!(table.leave(at, 10), Some(11));
+    assert!(table.may_go(at, 11));
+    assert_eq!(table.leave(at, 11), None);
+    assert!(table.lines.is_empty());
+}
+
+#[test]
+fn a_request_met_late_takes_its_place() {
+    let mut table = OrderTable::new(1000, 100);
+    let at = connection(7);
+    table.enter(at, 1, 11);
+    table.enter(at, 2, 12);
+    table.enter(at, 0, 10);
+    assert_eq!(table.line(at), [10, 11, 12]);
+}
+
+#[test]
+fn a_line_that_takes_too_much_loses_its_order_and_gets_it_back() {
+    let mut table = OrderTable::new(100, 100);
+    let at = connection(7);
+    table.enter(at, 0, 10);
+    assert!(!table.grew(at, 10, 150), "one request alone waits for nobody");
+    table.enter(at, 1, 11);
+    assert!(table.grew(at, 11, 1));
+    assert!(table.may_go(at, 11));
+    assert!(!table.grew(at, 11, 1), "told once");
+    table.leave(at, 10);
+    table.leave(at, 11);
+    table.enter(at, 2, 12);
+    table.enter(at, 3, 13);
+    assert!(!table.may_go(at, 13));
+}
+
+#[test]
+fn a_long_line_of_small_requests_loses_its_order_too() {
+    let mut table = OrderTable::new(1_000_000, 3);
+    let at = connection(7);
+    let lost: Vec<bool> = (0..5)
+        .map(|n| {
+            table.enter(at, n, n);
+            table.grew(at, n, 1)
+        })
+        .collect();
+    assert_eq!(lost, [false, false, false, true, false]);
+}
+
+#[test]
+fn leaving_from_the_middle_wakes_nobody() {
+    let mut table = OrderTable::new(1000, 100);
+    let at = connection(7);
+    for n in 0..3 {
+        table.enter(at, n, n);
+    }
+    assert_eq!(table.leave(at, 1), None);
+    assert_eq!(table.leave(at, 0), Some(2));
+}
+
+proptest! {
+    /// Whatever is interleaved, each connection's requests go one at a time and in
+    /// order, and all of them go.
+    #[test]
+    fn each_connection_goes_one_at_a_time_in_order(arrivals in prop::collection::vec(0u64..5, 1..80), picks in prop::collection::vec(any::<prop::sample::Index>(), 200)) {
+        let mut table = OrderTable::new(usize::MAX, usize::MAX);
+        let mut numbers = HashMap::<u64, u64>::new();
+        let mut todo: Vec<(u64, u64, Ticket)> = Vec::new();
+        for (ticket, id) in arrivals.iter().enumerate() {
+            let number = numbers.entry(*id).or_default();
+            table.enter(connection(*id), *number, ticket as u64);
+            todo.push((*id, *number, ticket as u64));
+            *number += 1;
+        }
+        let mut last = HashMap::<u64, u64>::new();
+        for pick in picks.iter().cycle() {
+            if todo.is_empty() {
+                break;
+            }
+            let free: Vec<usize> = (0..todo.len())
+                .filter(|i| table.may_go(connection(todo[*i].0), todo[*i].2))
+                .collect();
+            prop_assert!(!free.is_empty());
+            let (id, number, ticket) = todo.remove(free[pick.index(free.len())]);
+            prop_assert_eq!(number, last.get(&id).map_or(0, |n| n + 1));
+            last.insert(id, number);
+            table.leave(connection(id), ticket);
+        }
+        prop_assert!(table.lines.is_empty());
+    }
+}

@@ -1,0 +1,216 @@
+//! When each request is due: a pure calculation on absolute times, so that errors
+//! never add up. Who waits for those times, and what happens to requests that
+//! cannot be sent then, is decided elsewhere (`alarm`, `pipeline`).
+
+use std::time::Duration;
+
+use crate::{
+    clock::{Anchor, nanos},
+    config::{Pace, Stage},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// A rate that found nothing to send for longer than this begins anew instead of
+/// catching up: a limit on traffic is not saved up while there is none.
+const STARVED_NS: u64 = 250_000_000;
+
+/// What a live replay that has fallen behind by a stop or a held target gains on
+/// the recorded spacing, until it is level with arrival again.
+const CATCH_UP: f64 = 1.1;
+
+/// The pace of one target.
+#[derive(Debug, Clone)]
+pub(crate) enum Pacer {
+    /// As captured; without an anchor nothing is due yet.
+    Recorded { speed: f64, anchor: Option<Anchor> },
+    /// On arrival, or a fixed time after capture; behind an anchor while it catches
+    /// up.
+    Arrival { delay_ns: Option<u64>, anchor: Option<Anchor> },
+    /// By count.
+    Rate(RateClock),
+    /// At once.
+    Max,
+}
+
+impl Pacer {
+    pub(crate) fn new(pace: &Pace) -> Self {
+        match pace {
+            Pace::Recorded { speed } => Self::Recorded { speed: *speed, anchor: None },
+            Pace::Arrival { delay } => Self::Arrival { delay_ns: delay.map(nanos), anchor: None },
+            Pace::Rate(rate) => Self::Rate(RateClock::new(Profile::constant(*rate))),
+            Pace::Stages(stages) => Self::Rate(RateClock::new(Profile::stages(stages))),
+            Pace::Max => Self::Max,
+        }
+    }
+
+    /// Whether this pace is tied to a clock that has not been started.
+    pub(crate) fn needs_start(&self) -> bool {
+        match self {
+            Self::Recorded { anchor, .. } => anchor.is_none(),
+            Self::Rate(clock) => clock.origin_ns.is_none(),
+            Self::Arrival { .. } | Self::Max => false,
+        }
+    }
+
+    /// Starts or moves the clock: the request captured at `anchor.t0_ns`, or the
+    /// next one of a rate, is due at `anchor.wall0_ns`.
+    pub(crate) fn anchor(&mut self, to: Anchor) {
+        match self {
+            Self::Recorded { anchor, .. } | Self::Arrival { anchor, .. } => *anchor = Some(to),
+            Self::Rate(clock) => clock.start(to.wall0_ns),
+            Self::Max => {}
+        }
+    }
+
+    /// When the next request is due, which was captured and arrived at these times;
+    /// `None`: never (the stages end at a rate of 0). Does not go backwards while
+    /// capture times do not.
+    pub(crate) fn due(&self, captured_ns: u64, arrived_ns: u64) -> Option<u64> {
+        match self {
+            Self::Recorded { speed, anchor } => {
+                anchor.map(|anchor| anchor.due(captured_ns, *speed))
+            }
+            Self::Arrival { delay_ns, anchor } => {
+                let live = match delay_ns {
+                    Some(delay) => captured_ns.saturating_add(*delay),
+                    None => arrived_ns,
+                };
+                let behind = anchor.map_or(0, |anchor| anchor.due(captured_ns, CATCH_UP));
+                Some(live.max(behind))
+            }
+            Self::Rate(clock) => clock.due(),
+            Self::Max => Some(arrived_ns),
+        }
+    }
+
+    /// The request that `due` spoke of is on its way.
+    pub(crate) fn took(&mut self, due_ns: u64, arrived_ns: u64) {
+        match self {
+            Self::Rate(clock) => clock.position += 1,
+            // Level with the live traffic again.
+            Self::Arrival { anchor, delay_ns: None } if due_ns <= arrived_ns => *anchor = None,
+            _ => {}
+        }
+    }
+
+    /// Nothing was there to send although it was time; `now` something is.
+    pub(crate) fn starved_until(&mut self, now: u64) {
+        if let Self::Rate(clock) = self {
+            if clock.due().is_some_and(|due| now > due.saturating_add(STARVED_NS)) {
+                clock.start(now);
+            }
+        }
+    }
+
+    /// How many sends a rate has behind it; 0 for every other pace.
+    pub(crate) fn position(&self) -> u64 {
+        match self {
+            Self::Rate(clock) => clock.position,
+            _ => 0,
+        }
+    }
+}
+
+/// A rate, constant or in stages, and how far it has come.
+#[derive(Debug, Clone)]
+pub(crate) struct RateClock {
+    profile: Profile,
+    /// When position 0 would have been due.
+    origin_ns: Option<i128>,
+    /// Of the next send.
+    position: u64,
+}
+
+impl RateClock {
+    fn new(profile: Profile) -> Self {
+        Self { profile, origin_ns: None, position: 0 }
+    }
+
+    fn start(&mut self, wall0_ns: u64) {
+        if let Some(offset) = self.profile.time_of(self.position) {
+            self.origin_ns = Some(i128::from(wall0_ns) - i128::from(offset));
+        } else {
+            self.origin_ns = Some(i128::from(wall0_ns));
+        }
+    }
+
+    fn due(&self) -> Option<u64> {
+        let due = self.origin_ns? + i128::from(self.profile.time_of(self.position)?);
+        Some(u64::try_from(due.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+/// A rate over time: linear pieces, the last rate kept for ever.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Profile {
+    pieces: Vec<Piece>,
+    last: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    seconds: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Piece {
+    /// Sends within the whole piece: the area under the line.
+    fn sends(&self) -> f64 {
+        (self.from + self.to) / 2.0 * self.seconds
+    }
+
+    /// When within the piece `n` sends have been made.
+    ///
+    /// Solves `from·t + (to-from)/(2·seconds)·t² = n` in the form that does not
+    /// subtract nearly equal numbers.
+    fn time_of(&self, n: f64) -> f64 {
+        if n <= 0.0 {
+            return 0.0;
+        }
+        let slope = (self.to - self.from) / self.seconds;
+        let root = (self.from * self.from + 2.0 * slope * n).max(0.0).sqrt();
+        2.0 * n / (self.from + root)
+    }
+}
+
+impl Profile {
+    pub(crate) fn constant(rate: f64) -> Self {
+        Self { pieces: Vec::new(), last: rate }
+    }
+
+    /// The first stage ramps up from 0.
+    pub(crate) fn stages(stages: &[Stage]) -> Self {
+        let mut from = 0.0;
+        let mut pieces = Vec::with_capacity(stages.len());
+        for stage in stages {
+            if stage.duration > Duration::ZERO {
+                pieces.push(Piece { seconds: stage.duration.as_secs_f64(), from, to: stage.rate });
+            }
+            from = stage.rate;
+        }
+        Self { pieces, last: from }
+    }
+
+    /// When the `position`th send (from 0) is due, in nanoseconds after the start;
+    /// `None`: never.
+    pub(crate) fn time_of(&self, position: u64) -> Option<u64> {
+        let mut left = position as f64;
+        let mut passed = 0.0;
+        for piece in &self.pieces {
+            let sends = piece.sends();
+            if left < sends {
+                return Some(to_ns(passed + piece.time_of(left)));
+            }
+            left -= sends;
+            passed += piece.seconds;
+        }
+        (self.last > 0.0).then(|| to_ns(passed + left / self.last))
+    }
+}
+
+fn to_ns(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}

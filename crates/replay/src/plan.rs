@@ -1,0 +1,291 @@
+//! What a job is to do, in absolute terms: resolved once, stored under the job's
+//! name, and taken from there by every replica and every later start.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use umbra_log::{Log, Start};
+use umbra_record::pb::{self, job_entry::Entry};
+
+use crate::{
+    clock::{TimeBase, nanos},
+    config::{Config, Which},
+    error::{Difference, ReplayError},
+    job::{JobJournal, Run, Stored},
+    window::Window,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Which time a looped window is played, among the stored settings. Not the user's.
+const PASS: &str = "pass";
+
+/// The stored plan of a job, as agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The job.
+    pub job: String,
+    /// Which run of it.
+    pub run: u32,
+    /// Which time its window is played, from 1.
+    pub pass: u64,
+    /// First instant; absent: from the oldest record.
+    pub from_ns: Option<u64>,
+    /// First instant not meant; absent: what was in the log then.
+    pub to_ns: Option<u64>,
+    /// What is appended from then on, until stopped.
+    pub live: bool,
+    /// How long late records and silent agents are waited for.
+    pub grace: Duration,
+    /// The settings it was stored with.
+    pub settings: Vec<(String, Vec<String>)>,
+    /// Whether this start made it, goes on with it, or has nothing left to do.
+    pub standing: Standing,
+    pub(crate) partitions: BTreeMap<u32, (u64, Option<u64>)>,
+    /// Partitions that were finished before, by target.
+    pub(crate) done: BTreeSet<(String, u32)>,
+}
+
+/// Where a job stands when it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its plan was made just now.
+    New,
+    /// It goes on where it stopped.
+    Resumed,
+    /// It was done before; there is nothing left to send.
+    Finished,
+}
+
+impl Planned {
+    pub(crate) fn window(&self) -> Window {
+        Window { from_ns: self.from_ns, to_ns: self.to_ns }
+    }
+
+    /// Where a group of this job without progress begins.
+    pub(crate) fn start(&self) -> Start {
+        Start::At(
+            self.partitions.iter().map(|(partition, (start, _))| (*partition, *start)).collect(),
+        )
+    }
+
+    /// The consumer group of a target's pipeline.
+    pub(crate) fn group(&self, log: &str, target: &str) -> String {
+        let topic = log.trim_end_matches('/').rsplit('/').next().unwrap_or(log);
+        let run = if self.run == 0 { String::new() } else { format!(".{}", self.run) };
+        let name = format!("umbra.{topic}.{}{run}.{target}", self.job);
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        name.chars().map(|c| if legal(c) { c } else { '-' }).collect()
+    }
+
+    fn new(job: &str, plan: &pb::Plan, run: &Run, standing: Standing) -> Self {
+        Self {
+            job: job.to_owned(),
+            run: plan.run,
+            pass: pass_of(plan),
+            from_ns: plan.from_ns,
+            to_ns: plan.to_ns,
+            live: plan.live,
+            grace: Duration::from_nanos(plan.grace_ns),
+            settings: settings_of(plan),
+            standing,
+            partitions: plan
+                .partitions
+                .iter()
+                .map(|partition| (partition.partition, (partition.start, partition.end)))
+                .collect(),
+            done: run.done.clone(),
+        }
+    }
+}
+
+/// Agrees on the plan of a job: stores this one under its name, or takes the one
+/// that is stored.
+pub async fn plan(config: &Config, log: &Log) -> Result<Planned, ReplayError> {
+    let time = TimeBase::new();
+    let journal = JobJournal::new(log.journal("jobs").await?, &config.job, time);
+    agree(config, log, &journal, time.now()).await
+}
+
+/// The plan that is stored under a job's name, if there is one: for `--adopt`, which
+/// takes its settings instead of the flags.
+pub async fn stored(job: &str, log: &Log) -> Result<Option<Planned>, ReplayError> {
+    let journal = JobJournal::new(log.journal("jobs").await?, job, TimeBase::new());
+    let stored = journal.read().await?;
+    Ok(stored.latest().map(|(_, run, plan)| {
+        let standing = if run.end.is_some() { Standing::Finished } else { Standing::Resumed };
+        Planned::new(job, plan, run, standing)
+    }))
+}
+
+pub(crate) async fn agree(
+    config: &Config,
+    log: &Log,
+    journal: &JobJournal,
+    now: u64,
+) -> Result<Planned, ReplayError> {
+    let stored = journal.read().await?;
+    match next(config, &stored)? {
+        Next::Finished(planned) | Next::Resume(planned) => Ok(planned),
+        Next::Propose { run, pass, window_of } => {
+            let proposal = match window_of {
+                Some(plan) => again(&plan, run, pass),
+                None => resolve(config, log, run, pass, now).await?,
+            };
+            let stored = journal.propose(Entry::Plan(proposal)).await?;
+            won(config, &stored, run)
+        }
+    }
+}
+
+/// What is to be done, given what is stored.
+enum Next {
+    Finished(Planned),
+    Resume(Planned),
+    Propose {
+        run: u32,
+        pass: u64,
+        /// The window is that of an earlier pass.
+        window_of: Option<pb::Plan>,
+    },
+}
+
+fn next(config: &Config, stored: &Stored) -> Result<Next, ReplayError> {
+    let Some((number, run, plan)) = stored.latest() else {
+        return Ok(Next::Propose { run: 0, pass: 1, window_of: None });
+    };
+    let resumed = Planned::new(&config.job, plan, run, Standing::Resumed);
+    let Some(end) = &run.end else {
+        if config.again {
+            tracing::warn!(job = config.job, "not finished yet: going on with it");
+        }
+        compare(config, plan)?;
+        return Ok(Next::Resume(resumed));
+    };
+    if end == crate::job::DONE && pass_of(plan) < config.repeat {
+        compare(config, plan)?;
+        let pass = pass_of(plan) + 1;
+        return Ok(Next::Propose { run: number + 1, pass, window_of: Some(plan.clone()) });
+    }
+    if config.again {
+        return Ok(Next::Propose { run: number + 1, pass: 1, window_of: None });
+    }
+    compare(config, plan)?;
+    Ok(Next::Finished(Planned { standing: Standing::Finished, ..resumed }))
+}
+
+/// The plan that is stored after a proposal: this one, or another replica's.
+fn won(config: &Config, stored: &Stored, run: u32) -> Result<Planned, ReplayError> {
+    let missing = || ReplayError::Bug(format!("the plan of job {} was not stored", config.job));
+    let found = stored.runs.get(&run).ok_or_else(missing)?;
+    let plan = found.plan.as_ref().ok_or_else(missing)?;
+    compare(config, plan)?;
+    Ok(Planned::new(&config.job, plan, found, Standing::New))
+}
+
+/// The same window once more.
+fn again(plan: &pb::Plan, run: u32, pass: u64) -> pb::Plan {
+    let mut plan = plan.clone();
+    plan.run = run;
+    plan.settings.retain(|setting| setting.name != PASS);
+    plan.settings.push(pb::Setting { name: PASS.to_owned(), values: vec![pass.to_string()] });
+    plan
+}
+
+async fn resolve(
+    config: &Config,
+    log: &Log,
+    run: u32,
+    pass: u64,
+    now: u64,
+) -> Result<pb::Plan, ReplayError> {
+    // The watermarks come first: what is appended while the times are looked up
+    // belongs to the window of a later job.
+    let spans = log.spans().await?;
+    let grace_ns = nanos(config.grace);
+    let (from_ns, to_ns, live) = match config.which {
+        Which::Live => (None, None, true),
+        Which::Window { from_ns, to_ns } => (from_ns, to_ns, false),
+    };
+    let starts = match from_ns {
+        Some(from) => log.offsets_for_time(from).await?,
+        None => BTreeMap::new(),
+    };
+    let over = to_ns.map(|to| to.saturating_add(grace_ns)).filter(|over| *over < now);
+    let ends = match over {
+        Some(over) => Some(log.offsets_for_time(over).await?),
+        None => None,
+    };
+    let partitions = spans
+        .iter()
+        .map(|span| {
+            let start = match starts.get(&span.partition) {
+                _ if live => span.high,
+                Some(start) => (*start).clamp(span.low, span.high.max(span.low)),
+                None => span.low,
+            };
+            let end = match (&ends, to_ns) {
+                _ if live => None,
+                (Some(ends), _) => Some(ends.get(&span.partition).copied().unwrap_or(span.high)),
+                (None, None) => Some(span.high),
+                (None, Some(_)) => None,
+            };
+            pb::PartitionPlan { partition: span.partition, start, end }
+        })
+        .collect();
+    let mut settings: Vec<pb::Setting> = config
+        .settings
+        .iter()
+        .map(|(name, values)| pb::Setting { name: name.clone(), values: values.clone() })
+        .collect();
+    settings.push(pb::Setting { name: PASS.to_owned(), values: vec![pass.to_string()] });
+    Ok(pb::Plan { run, from_ns, to_ns, partitions, live, settings, grace_ns })
+}
+
+fn pass_of(plan: &pb::Plan) -> u64 {
+    let setting = plan.settings.iter().find(|setting| setting.name == PASS);
+    setting.and_then(|setting| setting.values.first()?.parse().ok()).unwrap_or(1)
+}
+
+fn settings_of(plan: &pb::Plan) -> Vec<(String, Vec<String>)> {
+    plan.settings
+        .iter()
+        .filter(|setting| setting.name != PASS)
+        .map(|setting| (setting.name.clone(), setting.values.clone()))
+        .collect()
+}
+
+/// Whether the job may go on with these settings.
+fn compare(config: &Config, plan: &pb::Plan) -> Result<(), ReplayError> {
+    if config.adopt {
+        return Ok(());
+    }
+    let differences = differences(&settings_of(plan), &config.settings);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(ReplayError::PlanDiffers { job: config.job.clone(), differences })
+}
+
+fn differences(
+    stored: &[(String, Vec<String>)],
+    given: &[(String, Vec<String>)],
+) -> Vec<Difference> {
+    let stored: BTreeMap<&str, &Vec<String>> =
+        stored.iter().map(|(name, values)| (name.as_str(), values)).collect();
+    let given: BTreeMap<&str, &Vec<String>> =
+        given.iter().map(|(name, values)| (name.as_str(), values)).collect();
+    let names: BTreeSet<&str> = stored.keys().chain(given.keys()).copied().collect();
+    names
+        .into_iter()
+        .filter(|name| stored.get(name) != given.get(name))
+        .map(|name| Difference {
+            setting: name.to_owned(),
+            stored: stored.get(name).copied().cloned().unwrap_or_default(),
+            given: given.get(name).copied().cloned().unwrap_or_default(),
+        })
+        .collect()
+}
