@@ -151,11 +151,28 @@ impl Span {
     }
 }
 
-/// As much of `buf` as a head may take. Nothing behind it is ever looked at, so
-/// that a verdict does not depend on how the bytes arrived.
-pub(crate) fn window<'a>(buf: &'a [u8], limits: &Limits) -> &'a [u8] {
-    &buf[..buf.len().min(limits.max_head).min(u32::MAX as usize)]
+/// As much of a buffer as a head may take. Nothing behind it is ever looked at,
+/// so that a verdict does not depend on how the bytes arrived.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'a> {
+    pub(crate) buf: &'a [u8],
+    /// Where the head begins.
+    pub(crate) start: usize,
+    /// More is not allowed: what is not complete now is too large.
+    pub(crate) full: bool,
 }
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(buf: &'a [u8], start: usize, limits: &Limits) -> Self {
+        let max = limits.max_head.saturating_add(start).min(u32::MAX as usize);
+        Self { buf: &buf[..buf.len().min(max)], start, full: buf.len() >= max }
+    }
+}
+
+/// How much of an incomplete line or section is looked at again on each call.
+/// What is not HTTP at all shows at its beginning; reading all of it again for
+/// each small piece that arrives would be quadratic.
+pub(crate) const PROBE: usize = 4096;
 
 /// RFC 9110 5.6.2: a character of a method or of a field name.
 pub(crate) fn is_token_byte(byte: u8) -> bool {

@@ -5,11 +5,9 @@
 use std::ops::Range;
 
 use super::{
-    BodyKind, Field, Fields, Limits, Malformed,
+    BodyKind, Field, Fields, Limits, Malformed, Window,
     fields::{self, Scan},
     is_token_byte,
-    request::holds_end,
-    window,
 };
 
 /// Follows one message body after another. Keep one per direction of a
@@ -183,18 +181,17 @@ impl BodyDecoder {
 
     /// RFC 9112 7.1.2: field lines and an empty line.
     fn trailer_section(&mut self, buf: &[u8]) -> Result<Step, Malformed> {
-        let full = buf.len() >= self.limits.max_head;
-        let buf = window(buf, &self.limits);
-        let len = match buf {
-            [b'\r', b'\n', ..] => 2,
-            _ if !full && !holds_end(buf) => return Ok(self.step(0, 0..0)),
-            _ => match fields::scan(buf, 0, &self.limits, &mut self.trailers)? {
+        let len = if buf.starts_with(b"\r\n") {
+            2
+        } else {
+            let window = Window::new(buf, 0, &self.limits);
+            match fields::scan(window, 0, &self.limits, &mut self.trailers)? {
                 Scan::End(len) => len,
-                Scan::Incomplete if full => {
+                Scan::Incomplete if window.full => {
                     return Err(Malformed::with(431, "trailers_too_large"));
                 }
                 Scan::Incomplete => return Ok(self.step(0, 0..0)),
-            },
+            }
         };
         if self.trailers.iter().any(|field| field.kind.is_forbidden_in_trailers()) {
             return Err(Malformed::bad("trailer_field"));

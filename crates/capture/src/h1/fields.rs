@@ -1,7 +1,7 @@
 //! Field lines (RFC 9112 5, RFC 9110 5) as places in the buffer they came in.
 //! Checks their syntax; what fields mean is for others.
 
-use super::{Limits, Malformed, Span};
+use super::{Limits, Malformed, PROBE, Span, Window};
 
 /// A field line. Its bytes are in the buffer it was parsed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub struct Fields<'a> {
 }
 
 /// What `scan` found.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Scan {
     Incomplete,
     /// The empty line ends here.
@@ -71,25 +72,34 @@ const MANY: usize = 128;
 
 /// Reads field lines from `start` to the empty line that ends them.
 pub(crate) fn scan(
-    buf: &[u8],
+    window: Window<'_>,
     start: usize,
     limits: &Limits,
     fields: &mut Vec<Field>,
 ) -> Result<Scan, Malformed> {
+    let Window { mut buf, full, .. } = window;
+    let probe = start + PROBE;
+    if !full && buf.len() > probe && !holds_end(&buf[start..]) {
+        buf = &buf[..probe];
+    }
     fields.clear();
     let max = limits.max_headers;
     let few = &mut [httparse::EMPTY_HEADER; FEW][..max.min(FEW)];
-    match scan_into(buf, start, few, fields) {
-        Err(httparse::Error::TooManyHeaders) if max > FEW => {}
-        other => return other.map_or_else(|error| Err(fault(error, &buf[start..])), |found| found),
+    let mut result = scan_into(buf, start, few, fields);
+    if result == Err(httparse::Error::TooManyHeaders) && max > FEW {
+        result = if max <= MANY {
+            scan_into(buf, start, &mut [httparse::EMPTY_HEADER; MANY][..max], fields)
+        } else {
+            scan_into(buf, start, &mut vec![httparse::EMPTY_HEADER; max], fields)
+        };
     }
-    let result = if max <= MANY {
-        let many = &mut [httparse::EMPTY_HEADER; MANY][..max];
-        scan_into(buf, start, many, fields)
-    } else {
-        scan_into(buf, start, &mut vec![httparse::EMPTY_HEADER; max], fields)
-    };
-    result.map_or_else(|error| Err(fault(error, &buf[start..])), |found| found)
+    result.unwrap_or_else(|error| Err(fault(error, &buf[start..])))
+}
+
+/// Whether an empty line is in `buf`, however its lines end.
+fn holds_end(buf: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', buf)
+        .any(|at| matches!(&buf[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
 fn scan_into<'b>(
@@ -176,6 +186,7 @@ fn line_fault(line: &[u8]) -> Option<&'static str> {
     match name {
         [.., b' ' | b'\t'] => Some("space_before_colon"),
         [] => Some("field_name"),
+        _ if name.contains(&b'\r') => Some("bare_cr"),
         _ if !name.iter().all(|&byte| super::is_token_byte(byte)) => Some("field_name"),
         _ if value.contains(&b'\r') => Some("bare_cr"),
         _ if value.iter().any(|&byte| byte == 0x7f || (byte < b' ' && byte != b'\t')) => {

@@ -111,9 +111,10 @@ pub fn write_response_head(
         && !head.is_tunnel()
         && head.body() != BodyKind::UntilClose
         && !head.must_dechunk(changes.client);
-    if head.status == 101 {
+    if matches!(head.status, 101 | 426) {
         line(out, b"Connection", b"upgrade");
-    } else if head.is_interim() || head.is_tunnel() {
+    }
+    if head.is_interim() || head.is_tunnel() {
         // Says nothing about the connection.
     } else if !persists {
         line(out, b"Connection", b"close");

@@ -2,12 +2,12 @@
 //! the head says about body and connection.
 
 use super::{
-    BodyKind, Field, FieldKind, Fields, Form, Limits, Malformed, Parsed, Span, Version,
+    BodyKind, Field, FieldKind, Fields, Form, Limits, Malformed, PROBE, Parsed, Span, Version,
+    Window,
     fields::{self, Scan},
     framing::{self, Framing},
     is_token_byte,
     target::{self, Target},
-    window,
 };
 
 /// A parsed request head: places in the buffer it was parsed from, which each
@@ -49,10 +49,6 @@ const MAX_EMPTY_LINES: usize = 4;
 /// RFC 9112 3: a method longer than any that is known is not implemented.
 const MAX_METHOD: usize = 64;
 
-/// How far into a head without end the parser looks on each call, once the
-/// head is larger than this.
-const PROBE: usize = 4096;
-
 /// Parses the head at the start of `buf`. On `Incomplete` call again with more
 /// bytes behind the same ones; each call starts afresh, so `head` may be shared
 /// by connections. The verdict does not depend on how the bytes were split.
@@ -67,35 +63,18 @@ pub fn parse_request(
     let Some(start) = skip_empty_lines(buf)? else {
         return Ok(Parsed::Incomplete);
     };
-    let full = buf.len() - start >= limits.max_head;
-    let buf = window(buf, &Limits { max_head: limits.max_head + start, ..*limits });
-    if !full && buf.len() - start > PROBE && !holds_end(&buf[start..]) {
-        // Reading it all again for each small piece that arrives would be
-        // quadratic; what is not HTTP at all shows at its beginning.
-        return parse_window(&buf[..start + PROBE], start, limits, head)
-            .map(|_| Parsed::Incomplete);
-    }
-    match parse_window(buf, start, limits, head)? {
-        Parsed::Incomplete if full => Err(too_large(&buf[start..])),
-        parsed => Ok(parsed),
-    }
-}
-
-fn parse_window(
-    buf: &[u8],
-    start: usize,
-    limits: &Limits,
-    head: &mut RequestHead,
-) -> Result<Parsed, Malformed> {
-    let Some(fields_start) = request_line(buf, start, head)? else {
-        return Ok(Parsed::Incomplete);
+    let window = Window::new(buf, start, limits);
+    let scan = match request_line(window, head)? {
+        Some(fields_start) => fields::scan(window, fields_start, limits, &mut head.fields)?,
+        None => Scan::Incomplete,
     };
-    match fields::scan(buf, fields_start, limits, &mut head.fields)? {
-        Scan::Incomplete => Ok(Parsed::Incomplete),
+    match scan {
         Scan::End(len) => {
             head.interpret(buf)?;
             Ok(Parsed::Complete { len })
         }
+        Scan::Incomplete if window.full => Err(too_large(window)),
+        Scan::Incomplete => Ok(Parsed::Incomplete),
     }
 }
 
@@ -116,15 +95,9 @@ fn skip_empty_lines(buf: &[u8]) -> Result<Option<usize>, Malformed> {
     }
 }
 
-/// Whether an empty line is in `buf`, however its lines end.
-pub(crate) fn holds_end(buf: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', buf)
-        .any(|at| matches!(&buf[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
-}
-
 /// RFC 9112 3: a request line that alone is too long has a long target (414).
-fn too_large(window: &[u8]) -> Malformed {
-    if memchr::memchr(b'\n', window).is_some() {
+fn too_large(window: Window<'_>) -> Malformed {
+    if memchr::memchr(b'\n', &window.buf[window.start..]).is_some() {
         Malformed::with(431, "head_too_large")
     } else {
         Malformed::with(414, "target_too_long")
@@ -134,8 +107,7 @@ fn too_large(window: &[u8]) -> Malformed {
 /// `method SP request-target SP HTTP-version CRLF`, with exactly these spaces.
 /// Gives where the fields begin.
 fn request_line(
-    buf: &[u8],
-    start: usize,
+    Window { buf, start, .. }: Window<'_>,
     head: &mut RequestHead,
 ) -> Result<Option<usize>, Malformed> {
     let line = &buf[start..];
@@ -148,7 +120,7 @@ fn request_line(
     };
     let target_start = start + method_len + 1;
     let Some(target_len) = memchr::memchr3(b' ', b'\r', b'\n', &buf[target_start..]) else {
-        target::check_bytes(&buf[target_start..])?;
+        target::check_bytes(&buf[target_start..buf.len().min(target_start + PROBE)])?;
         return Ok(None);
     };
     let target_end = target_start + target_len;
@@ -193,11 +165,7 @@ fn version(buf: &[u8], at: usize) -> Result<Option<(Version, usize)>, Malformed>
 }
 
 fn line_break(byte: u8, otherwise: &'static str) -> &'static str {
-    match byte {
-        b'\n' => "bare_lf",
-        b'\r' => "bare_cr",
-        _ => otherwise,
-    }
+    if byte == b'\n' { "bare_lf" } else { otherwise }
 }
 
 impl RequestHead {

@@ -2,11 +2,9 @@
 //! depends on the request too (6.3). Every fault is the upstream's: 502.
 
 use super::{
-    BodyKind, Field, Fields, Limits, Malformed, MethodKind, Parsed, Span, Version,
+    BodyKind, Field, Fields, Limits, Malformed, MethodKind, Parsed, Span, Version, Window,
     fields::{self, Scan},
     framing::{self, Framing},
-    request::holds_end,
-    window,
 };
 
 /// A parsed response head: places in the buffer it was parsed from. To be used
@@ -21,9 +19,6 @@ pub struct ResponseHead {
     keep_alive: bool,
     tunnel: bool,
 }
-
-/// As in `request`: how far into a large head without end to look.
-const PROBE: usize = 4096;
 
 /// Parses the head at the start of `buf`, an answer to a request of that kind.
 /// An interim answer (`is_interim`) is followed by another head.
@@ -46,32 +41,18 @@ fn parse(
     request: MethodKind,
     head: &mut ResponseHead,
 ) -> Result<Parsed, Malformed> {
-    let full = buf.len() >= limits.max_head;
-    let buf = window(buf, limits);
-    if !full && buf.len() > PROBE && !holds_end(buf) {
-        return parse_window(&buf[..PROBE], limits, request, head).map(|_| Parsed::Incomplete);
-    }
-    match parse_window(buf, limits, request, head)? {
-        Parsed::Incomplete if full => Err(Malformed::bad("head_too_large")),
-        parsed => Ok(parsed),
-    }
-}
-
-fn parse_window(
-    buf: &[u8],
-    limits: &Limits,
-    request: MethodKind,
-    head: &mut ResponseHead,
-) -> Result<Parsed, Malformed> {
-    let Some(fields_start) = status_line(buf, head)? else {
-        return Ok(Parsed::Incomplete);
+    let window = Window::new(buf, 0, limits);
+    let scan = match status_line(window.buf, head)? {
+        Some(fields_start) => fields::scan(window, fields_start, limits, &mut head.fields)?,
+        None => Scan::Incomplete,
     };
-    match fields::scan(buf, fields_start, limits, &mut head.fields)? {
-        Scan::Incomplete => Ok(Parsed::Incomplete),
+    match scan {
         Scan::End(len) => {
             head.interpret(buf, request)?;
             Ok(Parsed::Complete { len })
         }
+        Scan::Incomplete if window.full => Err(Malformed::bad("head_too_large")),
+        Scan::Incomplete => Ok(Parsed::Incomplete),
     }
 }
 
