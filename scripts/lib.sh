@@ -1,0 +1,152 @@
+# What scripts/demo and scripts/test share: installing what is needed, a Python with
+# httpbin, waiting for conditions. Sourced, not run; $root is the repository.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.cache/venv
+
+# On a terminal, headings stand out.
+bold="" plain=""
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
+
+say() { printf '%s\n' "$*"; }
+title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+fail() {
+    printf '%s: %s\n' "scripts/${0##*/}" "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Nothing on this machine is asked through a proxy. Administrators' tools are found too:
+# on Debian a user's PATH lacks the directory of nginx.
+loopback_without_proxy() {
+    export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost,::1"
+    export no_proxy=$NO_PROXY
+    PATH=$PATH:/usr/sbin:/sbin
+}
+
+# --- packages ---
+
+# Prints the command line prefix that makes root of us; fails if there is none.
+become_root() {
+    if [ "$(id -u)" -eq 0 ]; then return 0; fi
+    have sudo && echo sudo
+}
+
+# Installs those of these packages that are missing, given as PACKAGE:CHECK, where CHECK
+# is a command that succeeds when the package is there.
+need_packages() {
+    local each missing=() prefix
+    for each in "$@"; do
+        (eval "${each#*:}") >/dev/null 2>&1 || missing+=("${each%%:*}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    local line="apt-get install -y --no-install-recommends ${missing[*]}"
+    have apt-get || fail "missing: ${missing[*]} (package names of Debian and Ubuntu); install them and run this again"
+    prefix=$(become_root) || fail "missing packages; as root run this, then this script again: $line"
+    say "installing by apt: ${missing[*]}"
+    # shellcheck disable=SC2086
+    without_services "$prefix" env DEBIAN_FRONTEND=noninteractive $line >/dev/null && return 0
+    # The lists may be old or missing.
+    $prefix apt-get -qq update || fail "apt-get update failed; what is needed: $line"
+    # shellcheck disable=SC2086
+    without_services "$prefix" env DEBIAN_FRONTEND=noninteractive $line >/dev/null ||
+        fail "could not install; as root run this, then this script again: $line"
+}
+
+# Runs a command with the right of $1, keeping the packages it installs from starting
+# services (nginx is wanted as a program only).
+without_services() {
+    local prefix=$1 policy=/usr/sbin/policy-rc.d status=0 placed=no
+    shift
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | $prefix tee "$policy" >/dev/null
+        $prefix chmod 755 "$policy"
+        placed=yes
+    fi
+    $prefix "$@" || status=$?
+    if [ "$placed" = yes ]; then $prefix rm -f "$policy"; fi
+    return "$status"
+}
+
+# nginx as a program: the package may not start or enable its service.
+need_nginx() {
+    if have nginx; then return 0; fi
+    need_packages "nginx:have nginx"
+    if have systemctl; then $(become_root) systemctl -q disable nginx 2>/dev/null || true; fi
+}
+
+# What building needs.
+build_packages=(
+    "build-essential:have cc && have c++ && have make"
+    "cmake:have cmake"
+    "pkg-config:have pkg-config"
+    "libssl-dev:pkg-config --exists openssl"
+    "zlib1g-dev:pkg-config --exists zlib"
+    "ca-certificates:[ -s /etc/ssl/certs/ca-certificates.crt ]"
+    "curl:have curl"
+)
+# What httpbin needs.
+python_packages=("python3-venv:have python3 && python3 -c 'import venv, ensurepip'")
+
+# --- Rust ---
+
+# A Rust toolchain that is new enough, with these components.
+need_rust() {
+    local wanted component
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH=$HOME/.cargo/bin:$PATH; fi
+    if ! rust_is "$wanted"; then
+        have rustup || { have apt-cache && apt-cache show rustup >/dev/null 2>&1 && need_packages "rustup:have rustup"; } || true
+        have rustup || fail "Rust $wanted or newer is needed and no package has it here; run this, then this script again:
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+        say "installing the stable Rust toolchain by rustup"
+        rustup -q toolchain install stable --profile minimal
+        rustup -q default stable
+        rust_is "$wanted" || fail "cargo is older than Rust $wanted: remove the old one, or put rustup's before it in PATH"
+    fi
+    for component in "$@"; do
+        cargo "$component" --version >/dev/null 2>&1 && continue
+        # The program `cargo fmt` belongs to the component rustfmt.
+        [ "$component" = fmt ] && component=rustfmt
+        have rustup || fail "cargo has no '$component'; install Rust by rustup"
+        rustup -q component add "$component"
+    done
+}
+
+# Whether cargo is there and not older than $1.
+rust_is() {
+    local found
+    found=$(cargo --version 2>/dev/null | cut -d' ' -f2) || return 1
+    [ -n "$found" ] && [ "$(printf '%s\n' "$1" "$found" | sort -V | head -n 1)" = "$1" ]
+}
+
+# --- httpbin ---
+
+# A virtual environment with httpbin and gunicorn in $venv, made anew when what it is
+# made of has changed.
+need_httpbin() {
+    local wanted made=$venv/made-of
+    wanted=$(python3 -V; cat "$root/scripts/requirements.txt")
+    if [ "$(cat "$made" 2>/dev/null)" = "$wanted" ]; then return 0; fi
+    say "installing httpbin and gunicorn into ${venv#"$root"/}"
+    rm -rf "$venv"
+    mkdir -p "$(dirname "$venv")"
+    python3 -m venv "$venv" || fail "python3 -m venv failed (see above)"
+    "$venv/bin/pip" -q --disable-pip-version-check install --no-deps -r "$root/scripts/requirements.txt" ||
+        fail "pip could not install scripts/requirements.txt (see above)"
+    "$venv/bin/python" -c 'import httpbin, gunicorn'
+    printf '%s\n' "$wanted" >"$made"
+}
+
+# --- waiting ---
+
+# Waits up to $1 seconds until the command after it succeeds.
+wait_until() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.05
+    done
+}
