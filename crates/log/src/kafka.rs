@@ -1,111 +1,142 @@
-//! The log on Kafka.
+//! The log on Kafka: a topic, written by an idempotent producer and read by the
+//! members of a consumer group, or by readers without one. What it asks of a topic
+//! is in `admin`, what of librdkafka in `properties`.
+//!
+//! Leaves to others what the records mean, and to the caller what to do while
+//! Kafka is away: appending then ends in [`crate::Rejected::Full`], reading waits.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+mod admin;
+mod appender;
+mod client;
+mod journal;
+mod properties;
+mod tail;
 
-use bytes::Bytes;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    Append, Entry, Event, LogError, LogOptions, Loss, Mode, Position, Rejected, Span, Tail,
-    TailOptions,
+use self::{
+    admin::{Admin, Topic, Wanted},
+    properties::{Limits, Properties},
+};
+use crate::{LogError, LogOptions, Mode, Span, TailOptions};
+
+pub use self::{
+    appender::KafkaAppender,
+    journal::KafkaJournal,
+    properties::{owned, problems},
+    tail::KafkaTail,
 };
 
-/// A topic.
-#[derive(Debug)]
-pub struct KafkaLog(Infallible);
-
-/// Writes to a topic.
-#[derive(Debug)]
-pub struct KafkaAppender(Infallible);
-
-/// Reads from a topic.
-#[derive(Debug)]
-pub struct KafkaTail(Infallible);
-
-/// A side log: a topic of one partition.
-#[derive(Debug)]
-pub struct KafkaJournal(Infallible);
+/// A topic whose settings have been checked.
+pub struct KafkaLog {
+    name: String,
+    topic: Topic,
+    options: LogOptions,
+    admin: Arc<Admin>,
+}
 
 impl KafkaLog {
-    pub(crate) async fn open(
-        _brokers: &[String],
-        _topic: &str,
-        _options: LogOptions,
-        _mode: Mode,
+    /// Finds the topic, or makes it with `mode` [`Mode::Create`].
+    ///
+    /// # Errors
+    /// [`LogError::Unreachable`] if no broker answers within the connect timeout,
+    /// [`LogError::NotFound`] if there is no such topic, [`LogError::Refused`] if we may
+    /// not use it, or its settings or the given properties break a promise.
+    pub async fn open(
+        brokers: &[String],
+        topic: &str,
+        options: LogOptions,
+        mode: Mode,
     ) -> Result<Self, LogError> {
-        Err(LogError::Refused("Kafka is not built yet".to_owned()))
+        let problems = problems(&options.kafka);
+        if !problems.is_empty() {
+            return Err(LogError::Refused(format!("Kafka property {}", problems.join("; "))));
+        }
+        let properties = Properties::new(brokers, &options.kafka);
+        let admin = Admin::new(properties, options.connect_timeout)?;
+        let wanted = Wanted {
+            partitions: options.partitions,
+            replicas: None,
+            settings: BTreeMap::new(),
+        };
+        let wanted = (mode == Mode::Create).then_some(&wanted);
+        let name = topic.to_owned();
+        let topic = admin.open(topic, wanted).await?;
+        if mode == Mode::Create && topic.replicas > 1 && topic.min_insync < 2 {
+            tracing::warn!(
+                topic = name,
+                "min.insync.replicas is 1: a record can be lost with the one broker that has it"
+            );
+        }
+        Ok(Self { name, topic, options, admin })
     }
 
-    pub(crate) async fn appender(&self) -> Result<KafkaAppender, LogError> {
-        match self.0 {}
+    /// A producer of its own.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the properties.
+    pub async fn appender(&self) -> Result<KafkaAppender, LogError> {
+        KafkaAppender::open(
+            self.admin.properties(),
+            &self.name,
+            self.topic.partitions,
+            self.options.queue_bytes,
+            Limits::of(self.topic.max_message_bytes, self.options.queue_bytes),
+        )
     }
 
-    pub(crate) async fn tail(&self, _options: TailOptions) -> Result<KafkaTail, LogError> {
-        match self.0 {}
+    /// A member of a group, or a reader without one.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the properties, or the brokers do not say where a reader
+    /// of the latest begins.
+    pub async fn tail(&self, options: TailOptions) -> Result<KafkaTail, LogError> {
+        KafkaTail::open(&self.admin, &self.name, options).await
     }
 
-    pub(crate) async fn spans(&self) -> Result<Vec<Span>, LogError> {
-        match self.0 {}
+    /// What each partition holds now.
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    pub async fn spans(&self) -> Result<Vec<Span>, LogError> {
+        let partitions = self.admin.partitions(&self.name).await?;
+        self.admin.spans(&self.name, partitions).await
     }
 
-    pub(crate) async fn offsets_for_time(&self, _ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
-        match self.0 {}
+    /// See [`crate::Log::offsets_for_time`].
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    pub async fn offsets_for_time(&self, time_ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
+        let partitions = self.admin.partitions(&self.name).await?;
+        self.admin.offsets_for_time(&self.name, partitions, time_ns).await
     }
 
-    pub(crate) async fn journal(&self, _suffix: &str) -> Result<KafkaJournal, LogError> {
-        match self.0 {}
+    /// The topic `NAME.suffix`: one partition, kept for ever, created if absent.
+    ///
+    /// # Errors
+    /// If it can be neither opened nor created, or does not keep its entries.
+    pub async fn journal(&self, suffix: &str) -> Result<KafkaJournal, LogError> {
+        let name = format!("{}.{suffix}", self.name);
+        KafkaJournal::open(&self.admin, name, self.topic.max_message_bytes).await
     }
 
-    pub(crate) fn name(&self) -> &str {
-        match self.0 {}
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How long the topic keeps a record after its time; `None`: for ever, or not
+    /// told.
+    #[must_use]
+    pub fn retention(&self) -> Option<std::time::Duration> {
+        self.topic.retention
     }
 }
 
-impl Append for KafkaAppender {
-    fn partitions(&self) -> u32 {
-        match self.0 {}
-    }
-
-    fn enqueue(&self, _entry: &Entry<'_>) -> Result<Position, Rejected> {
-        match self.0 {}
-    }
-
-    fn durable(&self, _partition: u32) -> u64 {
-        match self.0 {}
-    }
-
-    fn losses(&self) -> Vec<Loss> {
-        match self.0 {}
-    }
-
-    async fn flush(&self, _deadline: Duration) -> Result<(), LogError> {
-        match self.0 {}
-    }
-}
-
-impl Tail for KafkaTail {
-    async fn next(&mut self) -> Result<Event, LogError> {
-        match self.0 {}
-    }
-
-    fn finish(&mut self, _partition: u32) {
-        match self.0 {}
-    }
-
-    async fn close(self, _deadline: Duration) -> Result<(), LogError> {
-        match self.0 {}
-    }
-}
-
-impl KafkaJournal {
-    pub(crate) async fn append(&self, _entry: &[u8]) -> Result<u64, LogError> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn read_from(&self, _offset: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn follow_from(&self, _offset: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
-        match self.0 {}
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("name", &self.name).field("topic", &self.topic).finish_non_exhaustive()
     }
 }

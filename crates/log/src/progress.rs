@@ -173,6 +173,12 @@ impl Progress {
         }
     }
 
+    /// Tells that deliveries from `offset` on were taken back before anybody saw
+    /// them.
+    pub fn take_back(&mut self, offset: u64) {
+        self.next = self.next.min(offset.max(self.committed));
+    }
+
     /// Tells that `offset` is settled.
     pub fn settle(&mut self, offset: u64) {
         self.settle_run(offset, offset + 1);

@@ -1,0 +1,342 @@
+//! The writing side on Kafka: hands records to librdkafka's bounded queue and
+//! keeps account of what became of them. Whether a queue that is full means that
+//! Kafka is away, and what to do then, is the caller's business.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    statistics::Statistics,
+};
+use tokio::sync::Notify;
+
+use self::lanes::{Lane, Lanes, Ticket};
+use super::{
+    client::{Watch, explain},
+    properties::{Limits, Properties},
+};
+use crate::{Append, Entry, LogError, Loss, Position, Rejected};
+
+mod lanes;
+
+/// How often the number of partitions is asked for.
+const REFRESH: Duration = Duration::from_secs(30);
+/// Longest wait for that answer; delivery reports wait with it.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the polling thread sleeps when there is nothing to report, and so how
+/// long a drop may wait for it.
+const POLL: Duration = Duration::from_millis(100);
+/// A record's frame in a batch: lengths, deltas and counts at their longest.
+const FRAME: usize = 70;
+/// The same of one header.
+const HEADER_FRAME: usize = 10;
+
+/// Appends to one topic. Dropping it gives up what is not yet durable (and says how
+/// much that is): `flush` first.
+pub struct KafkaAppender {
+    topic: String,
+    brokers: String,
+    limits: Limits,
+    producer: Arc<BaseProducer<Reports>>,
+    account: Arc<Account>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KafkaAppender {
+    pub(super) fn open(
+        properties: &Properties,
+        topic: &str,
+        partitions: u32,
+        queue_bytes: usize,
+        limits: Limits,
+    ) -> Result<Self, LogError> {
+        let account = Arc::new(Account::new(partitions));
+        let refused =
+            |error| explain("opening the log for appending", properties.brokers(), &error, None);
+        let producer: BaseProducer<Reports> = properties
+            .producer(queue_bytes, limits)
+            .create_with_context(Reports { account: Arc::clone(&account), watch: Watch::default() })
+            .map_err(refused)?;
+        let producer = Arc::new(producer);
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("kafka-producer".into()).spawn({
+            let (producer, account, stop) =
+                (Arc::clone(&producer), Arc::clone(&account), Arc::clone(&stop));
+            let topic = topic.to_owned();
+            move || poll(&producer, &account, &topic, &stop)
+        });
+        let thread = thread.map_err(|error| LogError::Io(format!("no thread: {error}")))?;
+        Ok(Self {
+            topic: topic.to_owned(),
+            brokers: properties.brokers().to_owned(),
+            limits,
+            producer,
+            account,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Largest payload that is surely taken, with `beside` bytes of key and headers.
+    #[must_use]
+    pub fn record_limit(&self, beside: usize) -> usize {
+        self.limits.record.saturating_sub(beside + FRAME)
+    }
+
+    fn room_for(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
+        let headers: usize = entry
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + HEADER_FRAME)
+            .sum();
+        let limit = self.record_limit(entry.key.len() + headers);
+        let size = entry.payload.len();
+        if size > limit { Err(Rejected::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    fn rejected(&self, error: &KafkaError, entry: &Entry<'_>) -> Rejected {
+        match error.rdkafka_error_code() {
+            // A partition we know of and librdkafka does not: it will in a moment.
+            Some(Code::QueueFull | Code::UnknownPartition) => Rejected::Full,
+            Some(Code::MessageSizeTooLarge) => {
+                Rejected::TooLarge { size: entry.payload.len(), limit: self.limits.record }
+            }
+            _ => Rejected::Closed(
+                self.account.fatal.get().cloned().unwrap_or_else(|| error.to_string()),
+            ),
+        }
+    }
+}
+
+impl Append for KafkaAppender {
+    fn partitions(&self) -> u32 {
+        self.account.lanes.len()
+    }
+
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
+        let Some(lane) = self.account.lanes.get(entry.partition) else {
+            return Err(Rejected::Closed(format!("it has no partition {}", entry.partition)));
+        };
+        self.room_for(entry)?;
+        let headers = owned_headers(entry.headers);
+        // The number and the place in librdkafka's queue are given out together.
+        let mut accepted = lane.accepted();
+        let number = *accepted + 1;
+        let ticket = lane.ticket(number, entry.weight);
+        let mut record = BaseRecord::with_opaque_to(&self.topic, ticket.into_raw())
+            .partition(entry.partition as i32)
+            // librdkafka takes 0 for "now".
+            .timestamp(i64::try_from(entry.time_ns / 1_000_000).unwrap_or(i64::MAX).max(1))
+            .payload(entry.payload);
+        record.headers = headers;
+        record.key = (!entry.key.is_empty()).then_some(entry.key);
+        match self.producer.send(record) {
+            Ok(()) => {
+                *accepted = number;
+                Ok(Position { partition: entry.partition, number })
+            }
+            Err((error, _)) => {
+                lane.void(ticket);
+                drop(accepted);
+                Err(self.rejected(&error, entry))
+            }
+        }
+    }
+
+    fn durable(&self, partition: u32) -> u64 {
+        self.account.lanes.get(partition).map_or(0, Lane::durable)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        std::mem::take(&mut *self.account.losses())
+    }
+
+    async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
+        let targets: Vec<u64> =
+            self.account.lanes.iter().map(|lane| *lane.accepted()).collect();
+        let missing = || -> u64 {
+            let lanes = self.account.lanes.iter();
+            targets.iter().zip(lanes).map(|(target, lane)| target.saturating_sub(lane.durable())).sum()
+        };
+        let all = async {
+            loop {
+                let progress = self.account.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if missing() == 0 {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        tokio::time::timeout(deadline, all).await.map_err(|_| {
+            let told = self.producer.context().watch.take_last();
+            let reason = told.map(|(_, reason)| format!(": {reason}")).unwrap_or_default();
+            LogError::Deadline(format!(
+                "{} records are not durable after {deadline:?} (Kafka at {}){reason}",
+                missing(),
+                self.brokers
+            ))
+        })
+    }
+}
+
+impl Drop for KafkaAppender {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that polls Kafka's producer has panicked");
+        }
+        let given_up: u64 =
+            self.account.lanes.iter().map(|lane| lane.accepted().saturating_sub(lane.durable())).sum();
+        if given_up > 0 {
+            tracing::error!(records = given_up, topic = self.topic, "given up before they were durable");
+        }
+    }
+}
+
+/// What became of the records, shared with the thread that polls.
+struct Account {
+    lanes: Lanes,
+    losses: Mutex<Vec<Loss>>,
+    /// Each time something became durable.
+    progress: Notify,
+    /// Why nothing is taken any more.
+    fatal: OnceLock<String>,
+}
+
+impl Account {
+    fn new(partitions: u32) -> Self {
+        Self {
+            lanes: Lanes::new(partitions),
+            losses: Mutex::default(),
+            progress: Notify::new(),
+            fatal: OnceLock::new(),
+        }
+    }
+
+    fn losses(&self) -> MutexGuard<'_, Vec<Loss>> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self, partition: u32, number: u64, weight: u32, reason: &'static str) {
+        let mut losses = self.losses();
+        if let Some(run) = losses.iter_mut().rev().find(|run| run.partition == partition)
+            && run.last + 1 == number
+            && run.reason == reason
+        {
+            run.last = number;
+            run.weight += u64::from(weight);
+            return;
+        }
+        losses.push(Loss { partition, first: number, last: number, weight: weight.into(), reason });
+    }
+}
+
+impl std::fmt::Debug for KafkaAppender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaAppender")
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Receives delivery reports, on the polling thread only.
+struct Reports {
+    account: Arc<Account>,
+    watch: Watch,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.watch.log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.stats(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::Fatal) && self.account.fatal.set(reason.to_owned()).is_ok() {
+            tracing::error!("Kafka's producer has failed for good: {reason}");
+        }
+        self.watch.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
+        };
+        let Ok(partition) = u32::try_from(message.partition()) else { return };
+        let Some(lane) = self.account.lanes.get(partition) else { return };
+        let ticket = Ticket::from_raw(ticket);
+        let weight = lane.redeem(ticket);
+        if let Some(error) = error {
+            let reason = reason(error);
+            tracing::debug!(partition, number = ticket.number(), %error, "a record was lost");
+            self.account.lost(partition, ticket.number(), weight, reason);
+        }
+        // The loss is there to be read before the watermark passes it.
+        lane.report(ticket.number());
+        self.account.progress.notify_waiters();
+    }
+}
+
+/// A word for a metric's label.
+fn reason(error: &KafkaError) -> &'static str {
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => "too_large",
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => "not_authorized",
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => "no_topic",
+        Some(Code::InvalidTimestamp) => "bad_time",
+        Some(Code::PurgeQueue | Code::PurgeInflight) => "closed",
+        _ => "log_failed",
+    }
+}
+
+fn owned_headers(headers: &[(&str, &[u8])]) -> Option<OwnedHeaders> {
+    if headers.is_empty() {
+        return None;
+    }
+    let mut owned = OwnedHeaders::new_with_capacity(headers.len());
+    for (key, value) in headers {
+        owned = owned.insert(Header { key, value: Some(*value) });
+    }
+    Some(owned)
+}
+
+fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str, stop: &AtomicBool) {
+    let mut refreshed = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        producer.poll(POLL);
+        if refreshed.elapsed() < REFRESH {
+            continue;
+        }
+        refreshed = Instant::now();
+        let found = producer.client().fetch_metadata(Some(topic), REFRESH_TIMEOUT);
+        let known = found.ok().and_then(|found| found.topics().first().map(|one| one.partitions().len()));
+        if let Some(count) = known {
+            account.lanes.grow(count as u32);
+        }
+    }
+}

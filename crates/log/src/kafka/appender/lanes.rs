@@ -1,0 +1,189 @@
+//! The account of each partition: numbers given out, and the watermark up to which
+//! all of them have been reported. Reports may come out of order (a batch that
+//! failed is reported after later ones); the watermark waits for them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+/// How often the number of partitions may grow while an appender is open.
+const GROWTHS: usize = 64;
+
+/// The lanes by partition. Those added later live in blocks of their own, so that
+/// finding one takes no lock.
+pub(super) struct Lanes {
+    blocks: [OnceLock<Box<[Lane]>>; GROWTHS],
+    count: AtomicU32,
+}
+
+impl Lanes {
+    pub(super) fn new(partitions: u32) -> Self {
+        let lanes = Self { blocks: [const { OnceLock::new() }; GROWTHS], count: AtomicU32::new(0) };
+        lanes.grow(partitions);
+        lanes
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Called by one thread at a time.
+    pub(super) fn grow(&self, to: u32) {
+        let now = self.len();
+        let Some(more) = to.checked_sub(now).filter(|more| *more > 0) else { return };
+        let block: Box<[Lane]> = (0..more).map(|_| Lane::default()).collect();
+        let Some(free) = self.blocks.iter().find(|block| block.get().is_none()) else { return };
+        if free.set(block).is_ok() {
+            self.count.store(to, Ordering::Release);
+        }
+    }
+
+    pub(super) fn get(&self, partition: u32) -> Option<&Lane> {
+        let mut index = partition as usize;
+        for block in &self.blocks {
+            let block = block.get()?;
+            match block.get(index) {
+                Some(lane) => return Some(lane),
+                None => index -= block.len(),
+            }
+        }
+        None
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.blocks.iter().map_while(OnceLock::get).flatten()
+    }
+}
+
+/// One partition's account.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// The last number given out. Held while a record is handed to librdkafka.
+    accepted: Mutex<u64>,
+    durable: AtomicU64,
+    /// Reported beyond the watermark.
+    ahead: Mutex<BTreeSet<u64>>,
+    /// Weights that do not fit a ticket.
+    heavy: Mutex<BTreeMap<u64, u32>>,
+}
+
+impl Lane {
+    pub(super) fn accepted(&self) -> MutexGuard<'_, u64> {
+        lock(&self.accepted)
+    }
+
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// What travels with the record through librdkafka.
+    pub(super) fn ticket(&self, number: u64, weight: u32) -> Ticket {
+        if weight > 1 {
+            lock(&self.heavy).insert(number, weight);
+        }
+        Ticket(number << 2 | u64::from(weight.min(HEAVY)))
+    }
+
+    /// The record was not accepted after all.
+    pub(super) fn void(&self, ticket: Ticket) {
+        self.redeem(ticket);
+    }
+
+    /// The weight that belongs to the ticket; once.
+    pub(super) fn redeem(&self, ticket: Ticket) -> u32 {
+        match ticket.weight() {
+            HEAVY => lock(&self.heavy).remove(&ticket.number()).unwrap_or(HEAVY),
+            weight => weight,
+        }
+    }
+
+    /// `number` is durable, or lost and told.
+    pub(super) fn report(&self, number: u64) {
+        let mut ahead = lock(&self.ahead);
+        let mut durable = self.durable.load(Ordering::Relaxed);
+        if number != durable + 1 {
+            ahead.insert(number);
+            return;
+        }
+        durable = number;
+        while ahead.first() == Some(&(durable + 1)) {
+            ahead.pop_first();
+            durable += 1;
+        }
+        self.durable.store(durable, Ordering::Release);
+    }
+}
+
+/// Stands for "look it up".
+const HEAVY: u32 = 2;
+
+/// A record's number and weight in one word, so that no allocation is needed to
+/// carry them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+impl Ticket {
+    pub(super) fn from_raw(raw: usize) -> Self {
+        Self(raw as u64)
+    }
+
+    pub(super) fn into_raw(self) -> usize {
+        const { assert!(usize::BITS == 64, "tickets need pointers of 64 bits") };
+        self.0 as usize
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0 >> 2
+    }
+
+    fn weight(self) -> u32 {
+        (self.0 & 3) as u32
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watermark_waits_for_reports_that_come_late() {
+        let lane = Lane::default();
+        for (number, durable) in [(2, 0), (3, 0), (1, 3), (5, 3), (4, 5), (6, 6)] {
+            lane.report(number);
+            assert_eq!(lane.durable(), durable, "after {number}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_keeps_number_and_weight() {
+        let lane = Lane::default();
+        for (number, weight) in [(1, 0), (2, 1), (3, 2), (4, 77), (u64::MAX >> 2, u32::MAX)] {
+            let ticket = Ticket::from_raw(lane.ticket(number, weight).into_raw());
+            assert_eq!(ticket.number(), number);
+            assert_eq!(lane.redeem(ticket), weight);
+        }
+        assert!(lock(&lane.heavy).is_empty());
+    }
+
+    #[test]
+    fn lanes_stay_where_they_are_when_more_are_added() {
+        let lanes = Lanes::new(2);
+        lanes.get(1).unwrap().report(1);
+        assert!(lanes.get(2).is_none());
+        lanes.grow(5);
+        lanes.grow(3);
+        assert_eq!(lanes.len(), 5);
+        assert_eq!(lanes.get(1).unwrap().durable(), 1);
+        lanes.get(4).unwrap().report(1);
+        assert_eq!(lanes.iter().map(Lane::durable).collect::<Vec<_>>(), [0, 1, 0, 0, 1]);
+        assert!(lanes.get(5).is_none());
+    }
+}

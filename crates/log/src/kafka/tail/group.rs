@@ -1,0 +1,124 @@
+//! What librdkafka calls back while it is polled: it is only noted here, and acted
+//! upon by the loop that polls.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    statistics::Statistics,
+    types::RDKafkaRespErr,
+};
+
+use crate::kafka::client::Watch;
+
+/// The context of a consumer.
+pub(super) struct Group {
+    watch: Watch,
+    noted: Mutex<Noted>,
+    /// Nobody acts upon notes any more: answer at once.
+    leaving: AtomicBool,
+}
+
+/// What was called back and not yet acted upon.
+#[derive(Default)]
+pub(super) struct Noted {
+    pub(super) rebalances: VecDeque<Rebalance>,
+    pub(super) commits: VecDeque<Committed>,
+}
+
+/// librdkafka waits until it is answered by an (un)assignment.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    Assign(Vec<u32>),
+    /// `lost`: somebody else may have them already.
+    Revoke { partitions: Vec<u32>, lost: bool },
+}
+
+/// The outcome of a commit.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) result: Result<(), Code>,
+    /// Partitions whose offset was refused while others were taken.
+    pub(super) refused: Vec<(u32, Code)>,
+}
+
+impl Group {
+    pub(super) fn new() -> Self {
+        Self { watch: Watch::default(), noted: Mutex::default(), leaving: AtomicBool::new(false) }
+    }
+
+    pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on rebalances are answered here.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_last(&self) -> Option<(Code, String)> {
+        self.watch.take_last()
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.watch.log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.stats(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.leaving.load(Ordering::Relaxed) {
+            // librdkafka takes an assignment for none while it closes.
+            let answer = if assigned {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "a rebalance while leaving");
+            }
+            return;
+        }
+        let partitions =
+            list.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect();
+        self.noted().rebalances.push_back(if assigned {
+            Rebalance::Assign(partitions)
+        } else {
+            Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+        });
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let refused = offsets.elements().into_iter().filter_map(|one| {
+            let code = one.error().err()?.rdkafka_error_code()?;
+            Some((u32::try_from(one.partition()).ok()?, code))
+        });
+        let result = result.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail));
+        self.noted().commits.push_back(Committed { result, refused: refused.collect() });
+    }
+}

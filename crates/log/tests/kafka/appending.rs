@@ -1,0 +1,1 @@
+//! Appenders and topics.
