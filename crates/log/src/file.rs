@@ -1,106 +1,254 @@
-//! The embedded log: a directory of MCAP segments.
+//! The embedded log: a directory of MCAP segments, written by one process and read
+//! by any, while it is being written or later.
+//!
+//! ```text
+//! DIR/umbra-log               marks the directory, says how many partitions
+//! DIR/writer.lock             held by the writer, names it
+//! DIR/0000000000000001.mcap   a segment: see `format`; the last one grows
+//! DIR/groups/NAME             progress of a group of readers; NAME.lock: its reader
+//! DIR.jobs  DIR.dead          journals
+//! ```
+//!
+//! A single `.mcap` file, copied out of such a directory or made by a tool, is a
+//! log too: one that can only be read.
+//!
+//! Writing: `writer` (the queue) and `disk` (segments). Reading: `tail` (what the
+//! user sees), `follow` (read-ahead and progress), `cursor` (log order), `seek`
+//! (places). Beneath: `segment`, `window`, `format`.
 
-use std::{collections::BTreeMap, convert::Infallible, path::Path, time::Duration};
+mod cursor;
+mod disk;
+mod follow;
+mod format;
+mod group;
+mod journal;
+mod lock;
+mod seek;
+mod segment;
+mod tail;
+mod window;
+mod writer;
 
-use bytes::Bytes;
-
-use crate::{
-    Append, Entry, Event, LogError, LogOptions, Loss, Mode, Position, Rejected, Span, Tail,
-    TailOptions,
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// A directory of segments.
-#[derive(Debug)]
-pub struct FileLog(Infallible);
+use self::{disk::Disk, group::with_suffix, lock::Lock, segment::Place};
+pub use self::{
+    journal::FileJournal,
+    tail::FileTail,
+    writer::{FileAppender, MAX_PAYLOAD},
+};
+use crate::{LogError, LogOptions, Mode, Span, TailOptions};
 
-/// Writes to it.
-#[derive(Debug)]
-pub struct FileAppender(Infallible);
+/// Marks a directory as a log.
+const MARKER: &str = "umbra-log";
+/// First line of the marker.
+const TITLE: &str = "umbra log 1";
 
-/// Reads from it.
-#[derive(Debug)]
-pub struct FileTail(Infallible);
-
-/// A side log beside it.
-#[derive(Debug)]
-pub struct FileJournal(Infallible);
+/// An embedded log.
+#[derive(Debug, Clone)]
+pub struct FileLog {
+    name: String,
+    place: Place,
+    partitions: u32,
+    options: Arc<LogOptions>,
+}
 
 impl FileLog {
-    pub(crate) fn open(_path: &Path, _options: LogOptions, _mode: Mode) -> Result<Self, LogError> {
-        Err(LogError::Refused("the embedded log is not built yet".to_owned()))
+    /// Opens the log at `path`, or makes it.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] if there is nothing, [`LogError::Unusable`] if there
+    /// is something else.
+    pub fn open(path: &Path, options: LogOptions, mode: Mode) -> Result<Self, LogError> {
+        let (place, partitions) = match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => open_directory(path, &options, mode)?,
+            Ok(_) => open_single(path, mode)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Create => {
+                fs::create_dir_all(path).map_err(io_error("create", path))?;
+                open_directory(path, &options, mode)?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LogError::NotFound(format!("there is no log at {}", path.display())));
+            }
+            Err(error) => return Err(io_error("open", path)(error)),
+        };
+        Ok(Self { name: path.display().to_string(), place, partitions, options: Arc::new(options) })
     }
 
-    pub(crate) fn appender(&self) -> Result<FileAppender, LogError> {
-        match self.0 {}
+    /// Becomes the log's writer. Blocks while a segment that a crash left open is
+    /// finished.
+    ///
+    /// # Errors
+    /// [`LogError::Held`] names the other writer.
+    pub fn appender(&self) -> Result<FileAppender, LogError> {
+        let Place::Directory(directory) = &self.place else {
+            return Err(LogError::Refused(format!(
+                "{} is a recording: it can only be read",
+                self.name
+            )));
+        };
+        let what = format!("the log {} is being written", self.name);
+        let lock = Lock::take(&directory.join("writer.lock"), &what)?;
+        let disk = Disk::open(self.place.clone(), self.partitions, &self.options)?;
+        FileAppender::start(disk, lock, self.options.queue_bytes)
     }
 
-    pub(crate) fn tail(&self, _options: TailOptions) -> Result<FileTail, LogError> {
-        match self.0 {}
+    /// A reader.
+    ///
+    /// # Errors
+    /// [`LogError::Held`] names the group's other reader.
+    pub fn tail(&self, options: &TailOptions) -> Result<FileTail, LogError> {
+        FileTail::open(&self.place, self.partitions, options)
     }
 
-    pub(crate) fn spans(&self) -> Result<Vec<Span>, LogError> {
-        match self.0 {}
+    /// What each partition holds now.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn spans(&self) -> Result<Vec<Span>, LogError> {
+        seek::spans(&self.place, self.partitions)
     }
 
-    pub(crate) fn offsets_for_time(&self, _ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
-        match self.0 {}
+    /// Where reading from a time on must begin; see
+    /// [`crate::Log::offsets_for_time`].
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn offsets_for_time(&self, time_ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
+        // The ends first: what is appended meanwhile may be as new.
+        let ends = self.spans()?;
+        let found = seek::by_time(&self.place, time_ns)?;
+        let offset = |span: &Span| {
+            let found = found.as_ref().and_then(|found| found.get(span.partition as usize));
+            (span.partition, found.copied().unwrap_or(span.high))
+        };
+        Ok(ends.iter().map(offset).collect())
     }
 
-    pub(crate) fn journal(&self, _suffix: &str) -> Result<FileJournal, LogError> {
-        match self.0 {}
+    /// The journal of that name beside the log.
+    ///
+    /// # Errors
+    /// If the name cannot be one.
+    pub fn journal(&self, suffix: &str) -> Result<FileJournal, LogError> {
+        if suffix.is_empty() || !suffix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(LogError::Refused(format!("`{suffix}` is no name of a journal")));
+        }
+        Ok(FileJournal::new(with_suffix(self.place.root(), &format!(".{suffix}"))))
     }
 
-    pub(crate) fn name(&self) -> &str {
-        match self.0 {}
+    /// The path it was opened by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
-impl Append for FileAppender {
-    fn partitions(&self) -> u32 {
-        match self.0 {}
+fn open_directory(path: &Path, options: &LogOptions, mode: Mode) -> Result<(Place, u32), LogError> {
+    // Files beside it are found by whatever name it is opened.
+    let path = path.canonicalize().map_err(io_error("open", path))?;
+    let place = Place::Directory(path.clone());
+    if let Some(partitions) = read_marker(&path)? {
+        return Ok((place, partitions));
     }
-
-    fn enqueue(&self, _entry: &Entry<'_>) -> Result<Position, Rejected> {
-        match self.0 {}
+    let partitions = match seek::partitions(&place)? {
+        Some(partitions) => partitions,
+        None => may_become_log(&path, options, mode)?,
+    };
+    if mode == Mode::Create {
+        write_marker(&path, partitions)?;
     }
+    Ok((place, partitions))
+}
 
-    fn durable(&self, _partition: u32) -> u64 {
-        match self.0 {}
+/// Partitions of the log that a directory without one may become.
+fn may_become_log(path: &Path, options: &LogOptions, mode: Mode) -> Result<u32, LogError> {
+    let mut others = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("list", path))? {
+        let name = entry.map_err(io_error("list", path))?.file_name();
+        let name = name.to_string_lossy();
+        // What the root of a file system holds anyway.
+        if !name.starts_with('.') && name != "lost+found" {
+            others.push(name.into_owned());
+        }
     }
-
-    fn losses(&self) -> Vec<Loss> {
-        match self.0 {}
+    if let Some(other) = others.first() {
+        return Err(LogError::Unusable(format!(
+            "{} is not a log: it holds other files, such as `{other}`",
+            path.display()
+        )));
     }
+    if mode == Mode::Existing {
+        return Err(LogError::NotFound(format!(
+            "there is no log in {}: it is empty",
+            path.display()
+        )));
+    }
+    if options.partitions == 0 || options.partitions > 1 << 16 {
+        return Err(LogError::Refused(format!(
+            "a log cannot have {} partitions (1 to 65536)",
+            options.partitions
+        )));
+    }
+    Ok(options.partitions)
+}
 
-    async fn flush(&self, _deadline: Duration) -> Result<(), LogError> {
-        match self.0 {}
+fn open_single(path: &Path, mode: Mode) -> Result<(Place, u32), LogError> {
+    if mode == Mode::Create {
+        return Err(LogError::Unusable(format!(
+            "{} is a file: a log that can be written is a directory",
+            path.display()
+        )));
+    }
+    let path = path.canonicalize().map_err(io_error("open", path))?;
+    let place = Place::Single(path.clone());
+    match seek::partitions(&place)? {
+        Some(partitions) => Ok((place, partitions)),
+        None => Err(segment::unusable(&path, 0, "it ends before its first record")),
     }
 }
 
-impl Tail for FileTail {
-    async fn next(&mut self) -> Result<Event, LogError> {
-        match self.0 {}
-    }
-
-    fn finish(&mut self, _partition: u32) {
-        match self.0 {}
-    }
-
-    async fn close(self, _deadline: Duration) -> Result<(), LogError> {
-        match self.0 {}
+fn read_marker(path: &Path) -> Result<Option<u32>, LogError> {
+    let marker = path.join(MARKER);
+    let text = match fs::read_to_string(&marker) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read", &marker)(error)),
+    };
+    let partitions = text
+        .strip_prefix(TITLE)
+        .and_then(|rest| rest.trim().strip_prefix("partitions "))
+        .and_then(|number| number.parse::<u32>().ok())
+        .filter(|number| (1..=1 << 16).contains(number));
+    match partitions {
+        Some(partitions) => Ok(Some(partitions)),
+        None => Err(LogError::Unusable(format!(
+            "{} is not a log this version can read: {} says something else",
+            path.display(),
+            marker.display()
+        ))),
     }
 }
 
-impl FileJournal {
-    pub(crate) async fn append(&self, _entry: &[u8]) -> Result<u64, LogError> {
-        match self.0 {}
-    }
+fn write_marker(path: &Path, partitions: u32) -> Result<(), LogError> {
+    // Appears with its contents, or not at all.
+    let partial: PathBuf = path.join(format!(".{MARKER}.{}", std::process::id()));
+    fs::write(&partial, format!("{TITLE}\npartitions {partitions}\n"))
+        .and_then(|()| fs::rename(&partial, path.join(MARKER)))
+        .map_err(io_error("create", path))
+}
 
-    pub(crate) async fn read_from(&self, _offset: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn follow_from(&self, _offset: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
-        match self.0 {}
+/// Puts an I/O error into words: what was being done, to which file.
+fn io_error<'a>(doing: &'a str, path: &'a Path) -> impl Fn(io::Error) -> LogError + 'a {
+    move |error| {
+        let text = format!("cannot {doing} {}: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => LogError::Refused(text),
+            _ => LogError::Io(text),
+        }
     }
 }

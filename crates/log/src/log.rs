@@ -215,7 +215,10 @@ impl Log {
         mode: Mode,
     ) -> Result<Self, LogError> {
         Ok(match address {
-            Address::File(path) => Self::File(FileLog::open(path, options, mode)?),
+            Address::File(path) => {
+                let path = path.clone();
+                Self::File(blocking(move || FileLog::open(&path, options, mode)).await?)
+            }
             Address::Kafka { brokers, topic } => {
                 Self::Kafka(KafkaLog::open(brokers, topic, options, mode).await?)
             }
@@ -228,7 +231,7 @@ impl Log {
     /// [`LogError::Held`] names the other writer of an embedded log.
     pub async fn appender(&self) -> Result<Appender, LogError> {
         Ok(match self {
-            Self::File(log) => Appender::File(log.appender()?),
+            Self::File(log) => Appender::File(blocking(of(log, FileLog::appender)).await?),
             Self::Kafka(log) => Appender::Kafka(log.appender().await?),
         })
     }
@@ -239,7 +242,9 @@ impl Log {
     /// [`LogError::Held`] if another process reads an embedded log for this group.
     pub async fn tail(&self, options: TailOptions) -> Result<LogTail, LogError> {
         Ok(match self {
-            Self::File(log) => LogTail::File(log.tail(options)?),
+            Self::File(log) => {
+                LogTail::File(blocking(of(log, move |log| log.tail(&options))).await?)
+            }
             Self::Kafka(log) => LogTail::Kafka(log.tail(options).await?),
         })
     }
@@ -250,7 +255,7 @@ impl Log {
     /// If the log cannot be read.
     pub async fn spans(&self) -> Result<Vec<Span>, LogError> {
         match self {
-            Self::File(log) => log.spans(),
+            Self::File(log) => blocking(of(log, FileLog::spans)).await,
             Self::Kafka(log) => log.spans().await,
         }
     }
@@ -264,7 +269,7 @@ impl Log {
     /// If the log cannot be read.
     pub async fn offsets_for_time(&self, time_ns: u64) -> Result<BTreeMap<u32, u64>, LogError> {
         match self {
-            Self::File(log) => log.offsets_for_time(time_ns),
+            Self::File(log) => blocking(of(log, move |log| log.offsets_for_time(time_ns))).await,
             Self::Kafka(log) => log.offsets_for_time(time_ns).await,
         }
     }
@@ -287,6 +292,22 @@ impl Log {
             Self::File(log) => log.name(),
             Self::Kafka(log) => log.name(),
         }
+    }
+}
+
+/// What `call` does to an embedded log, to be done elsewhere.
+fn of<T, F: FnOnce(&FileLog) -> T>(log: &FileLog, call: F) -> impl FnOnce() -> T + use<T, F> {
+    let log = log.clone();
+    move || call(&log)
+}
+
+/// Files are read on the threads the runtime keeps for what blocks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(LogError::Io(format!("reading the log failed: {error}"))),
     }
 }
 
