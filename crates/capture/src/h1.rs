@@ -176,23 +176,55 @@ pub(crate) const PROBE: usize = 4096;
 
 /// RFC 9110 5.6.2: a character of a method or of a field name.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#'
-            | b'$'
-            | b'%'
-            | b'&'
-            | b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'.'
-            | b'^'
-            | b'_'
-            | b'`'
-            | b'|'
-            | b'~'
-    ) || byte.is_ascii_alphanumeric()
+    CLASSES[byte as usize] & TOKEN != 0
+}
+
+/// RFC 3986 2.2, 2.3: `unreserved / sub-delims`, a character of a host.
+pub(crate) fn is_host_byte(byte: u8) -> bool {
+    CLASSES[byte as usize] & HOST != 0
+}
+
+/// A byte of a request target: any but whitespace, controls and `#`. Clients send
+/// `|`, `<` and raw UTF-8, and an intermediary passes on what it need not
+/// understand. A fragment is never sent (RFC 9110 7.1); hops differ on what to
+/// do with one.
+pub(crate) fn is_target_byte(byte: u8) -> bool {
+    CLASSES[byte as usize] & TARGET != 0
+}
+
+const TOKEN: u8 = 1;
+const HOST: u8 = 2;
+const TARGET: u8 = 4;
+
+/// What each byte may be part of.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let alphanumeric = (byte as u8).is_ascii_alphanumeric();
+        if alphanumeric || contains(b"!#$%&'*+-.^_`|~", byte as u8) {
+            classes[byte] |= TOKEN;
+        }
+        if alphanumeric || contains(b"-._~!$&'()*+,;=", byte as u8) {
+            classes[byte] |= HOST;
+        }
+        if byte > b' ' as usize && byte != 0x7f && byte != b'#' as usize {
+            classes[byte] |= TARGET;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+const fn contains(set: &[u8], byte: u8) -> bool {
+    let mut at = 0;
+    while at < set.len() {
+        if set[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// RFC 9110 5.6.3: removes optional whitespace at both ends.

@@ -326,6 +326,37 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(300))]
+
+    /// Longer than what the codec looks at again and again while a head has no
+    /// end, and around the limit.
+    #[test]
+    fn long_heads_get_the_same_verdict_in_every_split(
+        target in 0..9000usize,
+        value in 0..9000usize,
+        fields in fields(40),
+        trailer in 0..9000usize,
+        edits in vec(edit(), 0..3),
+        cuts in vec(any::<usize>(), 0..12),
+    ) {
+        let mut bytes = format!("GET /{} HTTP/1.1\r\n", "t".repeat(target)).into_bytes();
+        let long = |len: usize| (b"Long".to_vec(), b"v".repeat(len));
+        let mut all = vec![long(value), (b"Host".to_vec(), b"a".to_vec())];
+        all.extend(fields);
+        all.push((b"Transfer-Encoding".to_vec(), b"chunked".to_vec()));
+        write_fields(&all, &mut bytes);
+        bytes.extend_from_slice(b"1\r\nx\r\n0\r\n");
+        write_fields(&vec![long(trailer)], &mut bytes);
+        let bytes = edited(bytes, &edits);
+
+        let limits = Limits { max_head: 8192, max_headers: 40 };
+        let whole = comparable(Reader::server(limits).read([&bytes[..]]));
+        prop_assert_eq!(&comparable(Reader::server(limits).read(pieces(&bytes, &cuts))), &whole);
+        prop_assert_eq!(&comparable(Reader::server(limits).read(bytes.chunks(97))), &whole);
+    }
+}
+
 /// Fields of the connection, in between the others.
 fn hops() -> impl Strategy<Value = Pairs> {
     let named = prop_oneof![

@@ -6,7 +6,7 @@ use super::{
     Window,
     fields::{self, Scan},
     framing::{self, Framing},
-    is_token_byte,
+    is_target_byte, is_token_byte,
     target::{self, Target},
 };
 
@@ -107,7 +107,7 @@ fn too_large(window: Window<'_>) -> Malformed {
 /// `method SP request-target SP HTTP-version CRLF`, with exactly these spaces.
 /// Gives where the fields begin.
 fn request_line(
-    Window { buf, start, .. }: Window<'_>,
+    Window { buf, start, full }: Window<'_>,
     head: &mut RequestHead,
 ) -> Result<Option<usize>, Malformed> {
     let line = &buf[start..];
@@ -119,23 +119,27 @@ fn request_line(
         None => return Ok(None),
     };
     let target_start = start + method_len + 1;
-    let Some(target_len) = memchr::memchr3(b' ', b'\r', b'\n', &buf[target_start..]) else {
-        target::check_bytes(&buf[target_start..buf.len().min(target_start + PROBE)])?;
+    let mut rest = &buf[target_start..];
+    if !full && rest.len() > PROBE && memchr::memchr3(b' ', b'\r', b'\n', rest).is_none() {
+        rest = &rest[..PROBE];
+    }
+    let Some(target_len) = rest.iter().position(|&byte| !is_target_byte(byte)) else {
         return Ok(None);
     };
     let target_end = target_start + target_len;
-    let target = Span::new(target_start, target_end);
-    target::check_bytes(target.of(buf))?;
-    if buf[target_end] != b' ' || target_len == 0 {
-        return Err(Malformed::bad("request_line"));
+    match rest[target_len] {
+        b' ' if target_len > 0 => {}
+        b' ' | b'\r' | b'\n' => return Err(Malformed::bad("request_line")),
+        b'#' => return Err(Malformed::bad("target_fragment")),
+        _ => return Err(Malformed::bad("target")),
     }
     let Some((version, fields_start)) = version(buf, target_end + 1)? else {
         return Ok(None);
     };
     head.method = Span::new(start, start + method_len);
-    head.raw_target = target;
+    head.raw_target = Span::new(target_start, target_end);
     head.version = version;
-    head.target = target::parse(buf, target, head.method.of(buf))?;
+    head.target = target::parse(buf, head.raw_target, head.method.of(buf))?;
     Ok(Some(fields_start))
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Malformed, Span};
+use super::{Malformed, Span, is_host_byte};
 
 /// Form of a request target (RFC 9112 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,19 +30,7 @@ pub(crate) struct Target {
     pub(crate) query: Option<Span>,
 }
 
-/// Any byte is allowed in path and query but whitespace, controls and `#`:
-/// clients send `|`, `<` and raw UTF-8, and an intermediary passes on what it
-/// need not understand. A fragment is never sent (RFC 9110 7.1); hops differ on
-/// what to do with one.
-pub(crate) fn check_bytes(raw: &[u8]) -> Result<(), Malformed> {
-    match raw.iter().find(|&&byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
-        None => Ok(()),
-        Some(b'#') => Err(Malformed::bad("target_fragment")),
-        Some(_) => Err(Malformed::bad("target")),
-    }
-}
-
-/// Takes the target at `at` apart.
+/// Takes the target at `at` apart, whose bytes have been checked one by one.
 pub(crate) fn parse(buf: &[u8], at: Span, method: &[u8]) -> Result<Target, Malformed> {
     let raw = at.of(buf);
     if method == b"CONNECT" {
@@ -142,7 +130,7 @@ fn is_ip_literal(inside: &[u8]) -> bool {
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !address.is_empty()
-            && address.iter().all(|&byte| byte == b':' || is_name_byte(byte));
+            && address.iter().all(|&byte| byte == b':' || is_host_byte(byte));
     }
     std::str::from_utf8(inside).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
@@ -156,30 +144,8 @@ fn is_reg_name(name: &[u8]) -> bool {
             [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest = tail;
             }
-            [byte, tail @ ..] if is_name_byte(*byte) => rest = tail,
+            [byte, tail @ ..] if is_host_byte(*byte) => rest = tail,
             _ => return false,
         }
     }
-}
-
-/// `unreserved / sub-delims` (RFC 3986 2.2, 2.3).
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
 }
