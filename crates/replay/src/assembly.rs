@@ -157,12 +157,12 @@ impl Assembly {
     pub(crate) fn give_up(
         &mut self,
         partition: u32,
-        impatient: impl Fn(&Id, u64) -> bool,
+        impatient: impl Fn(Ticket, u64) -> bool,
     ) -> Vec<Ticket> {
         let ids: Vec<Id> = self
             .unfinished
             .iter()
-            .filter(|(id, one)| one.partition == partition && impatient(id, one.touched_ns))
+            .filter(|(_, one)| one.partition == partition && impatient(one.ticket, one.touched_ns))
             .map(|(id, _)| *id)
             .collect();
         ids.iter().filter_map(|id| self.forget(id)).map(|one| one.ticket).collect()
@@ -173,8 +173,14 @@ impl Assembly {
         self.unfinished.values().any(|one| one.partition == partition)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.unfinished.is_empty()
+    }
+
+    /// The request is not wanted any more.
+    pub(crate) fn drop_request(&mut self, id: &Id) {
+        self.forget(id);
     }
 
     fn forget(&mut self, id: &Id) -> Option<Unfinished> {

@@ -1,9 +1,20 @@
 //! The clock of a job: one time axis for due times, and its epochs, which map the
-//! capture times of records onto it. Decides nothing about when an epoch begins.
+//! capture times of records onto it, as agreed in the job's journal.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use umbra_record::pb;
+use tokio::sync::OnceCell;
+use umbra_log::LogError;
+use umbra_record::pb::{self, job_entry::Entry};
+
+use crate::job::JobJournal;
+
+/// A pipeline that would be this much off the job's clock from its first request on
+/// gets a clock of its own: it goes on where it stopped, at the recorded spacing.
+const APART: Duration = Duration::from_secs(5);
 
 /// Unix nanoseconds that never jump: the wall clock is read once and monotonic time
 /// added to it, so that setting the system's clock neither stops nor bursts a
@@ -55,5 +66,72 @@ impl Anchor {
 impl From<&pb::ClockEpoch> for Anchor {
     fn from(epoch: &pb::ClockEpoch) -> Self {
         Self { t0_ns: epoch.t0_ns, wall0_ns: epoch.wall0_ns }
+    }
+}
+
+/// The one clock of a job, shared by the pipelines of this process.
+#[derive(Debug)]
+pub(crate) struct JobClock {
+    journal: Arc<JobJournal>,
+    run: u32,
+    first: OnceCell<Anchor>,
+}
+
+impl JobClock {
+    pub(crate) fn new(journal: Arc<JobJournal>, run: u32) -> Self {
+        Self { journal, run, first: OnceCell::new() }
+    }
+
+    /// The job's clock, which begins as `wanted` unless it has begun already. Each
+    /// start of a job begins an epoch, so that one that was stopped goes on without
+    /// a burst. `speed`: of recorded timing; a rate has no capture times to be off.
+    pub(crate) async fn start(
+        &self,
+        target: &str,
+        wanted: Anchor,
+        speed: Option<f64>,
+    ) -> Result<Anchor, LogError> {
+        let first = self.first.get_or_try_init(|| self.propose("", wanted, 0)).await?;
+        let apart = first.t0_ns.abs_diff(wanted.t0_ns) as f64 / speed.unwrap_or(f64::INFINITY);
+        if apart <= nanos(APART) as f64 {
+            return Ok(*first);
+        }
+        self.propose(target, wanted, 0).await
+    }
+
+    /// Moves the clock of one target, which was held.
+    pub(crate) async fn move_to(
+        &self,
+        target: &str,
+        to: Anchor,
+        position: u64,
+    ) -> Result<Anchor, LogError> {
+        self.propose(target, to, position).await
+    }
+
+    /// The first proposal of an epoch wins.
+    async fn propose(
+        &self,
+        target: &str,
+        wanted: Anchor,
+        position: u64,
+    ) -> Result<Anchor, LogError> {
+        let stored = self.journal.read().await?;
+        let epoch = stored.runs.get(&self.run).map_or(0, |run| run.next_epoch(target));
+        let entry = pb::ClockEpoch {
+            target: target.to_owned(),
+            run: self.run,
+            epoch,
+            t0_ns: wanted.t0_ns,
+            wall0_ns: wanted.wall0_ns,
+            rate_position: position,
+        };
+        let stored = self.journal.propose(Entry::Clock(entry)).await?;
+        let won = stored
+            .runs
+            .get(&self.run)
+            .and_then(|run| run.epochs.get(&(target.to_owned(), epoch)))
+            .map(Anchor::from);
+        Ok(won.unwrap_or(wanted))
     }
 }

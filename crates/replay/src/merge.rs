@@ -87,12 +87,4 @@ impl Merge {
             .filter(|at| *at > now)
             .max()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ready.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
-    }
 }

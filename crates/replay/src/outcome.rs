@@ -31,8 +31,8 @@ pub struct Outcome {
     /// Whether any byte of the request may have reached the target. `false` means
     /// that sending it again cannot send it twice.
     pub written: bool,
-    /// Whether all of the request was written. `false` beside an answer: the target
-    /// answered early and closed.
+    /// Whether all of the request was written (HTTP/2: given to the connection).
+    /// `false` beside an answer: the target answered early and closed.
     pub whole: bool,
     /// How long a new connection took; `None`: an existing one was used, or none
     /// could be made.

@@ -20,6 +20,9 @@ const STARVED_NS: u64 = 250_000_000;
 /// the recorded spacing, until it is level with arrival again.
 const CATCH_UP: f64 = 1.1;
 
+/// What is left of a longer pause in the recording while it catches up.
+const LONGEST_PAUSE_NS: u64 = 1_000_000_000;
+
 /// The pace of one target.
 #[derive(Debug, Clone)]
 pub(crate) enum Pacer {
@@ -95,13 +98,28 @@ impl Pacer {
         }
     }
 
-    /// Nothing was there to send although it was time; `now` something is.
-    pub(crate) fn starved_until(&mut self, now: u64) {
-        if let Self::Rate(clock) = self {
-            if clock.due().is_some_and(|due| now > due.saturating_add(STARVED_NS)) {
-                clock.start(now);
+    /// Like `due`, for a request that is there to be sent: moves the clock on where
+    /// nothing was there in time, or where a pause would only be waited for.
+    pub(crate) fn next(&mut self, captured_ns: u64, arrived_ns: u64, now: u64) -> Option<u64> {
+        match self {
+            Self::Rate(clock) => {
+                let due = clock.due();
+                if due.is_some_and(|due| arrived_ns > due.saturating_add(STARVED_NS)) {
+                    clock.start(arrived_ns);
+                }
             }
+            Self::Arrival { delay_ns, anchor: Some(anchor) } => {
+                // While it is behind, long pauses help it to catch up.
+                let live = delay_ns.map_or(arrived_ns, |delay| captured_ns.saturating_add(delay));
+                let latest = live.max(now.saturating_add(LONGEST_PAUSE_NS));
+                if anchor.due(captured_ns, CATCH_UP) > latest {
+                    *anchor = Anchor { t0_ns: captured_ns, wall0_ns: latest };
+                }
+            }
+            Self::Max => return Some(now),
+            Self::Recorded { .. } | Self::Arrival { .. } => {}
         }
+        self.due(captured_ns, arrived_ns)
     }
 
     /// How many sends a rate has behind it; 0 for every other pace.

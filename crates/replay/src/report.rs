@@ -36,6 +36,8 @@ pub struct Report {
     pub gaps: Gaps,
     /// Records that were set aside because they cannot be read or sent.
     pub dead: u64,
+    /// Records of a kind that this version does not know.
+    pub unknown: u64,
     /// From the first request due to the last one settled.
     pub duration_s: f64,
     /// How late requests were sent, over all targets.

@@ -84,6 +84,8 @@ pub(crate) struct Tally {
     skipped: [u64; Skip::ALL.len()],
     pub status: BTreeMap<u16, u64>,
     pub dead: u64,
+    /// Records of a kind newer than this reader.
+    pub unknown: u64,
     /// Requests that the capture agents could not record, within the window.
     pub gap_requests: u64,
     /// Records that should be in the log and are not there.
@@ -127,6 +129,7 @@ impl Tally {
         self.sent += other.sent;
         self.answered += other.answered;
         self.dead += other.dead;
+        self.unknown += other.unknown;
         self.gap_requests += other.gap_requests;
         self.missing += other.missing;
         self.held_by_order += other.held_by_order;

@@ -130,10 +130,8 @@ fn what_was_not_there_to_send_is_not_saved_up() {
     pacer.took(pacer.due(0, 0).unwrap(), 0);
     assert_eq!(pacer.due(0, 0), Some(1_100_000_000));
     // A little late: the schedule stays, so that the rate is exact over time.
-    pacer.starved_until(1_200_000_000);
-    assert_eq!(pacer.due(0, 0), Some(1_100_000_000));
-    pacer.starved_until(9_000_000_000);
-    assert_eq!(pacer.due(0, 0), Some(9_000_000_000));
+    assert_eq!(pacer.next(0, 1_200_000_000, 1_200_000_000), Some(1_100_000_000));
+    assert_eq!(pacer.next(0, 9_000_000_000, 9_500_000_000), Some(9_000_000_000));
     pacer.took(9_000_000_000, 0);
     assert_eq!(pacer.due(0, 0), Some(9_100_000_000));
 }
@@ -162,4 +160,15 @@ fn a_held_live_replay_keeps_the_spacing_and_catches_up_slowly() {
     assert_eq!(level, 330 * second);
     pacer.took(level, 330 * second);
     assert!(matches!(pacer, Pacer::Arrival { anchor: None, .. }));
+}
+
+#[test]
+fn a_live_replay_that_is_behind_does_not_wait_out_pauses() {
+    let second = 1_000_000_000;
+    let mut pacer = Pacer::new(&Pace::Arrival { delay: None });
+    pacer.anchor(Anchor { t0_ns: 100 * second, wall0_ns: 5000 * second });
+    // An hour of nothing: a second of it is left.
+    let due = pacer.next(3700 * second, 3700 * second, 5000 * second);
+    assert_eq!(due, Some(5001 * second));
+    assert_eq!(pacer.next(3700 * second, 3700 * second, 5001 * second), due);
 }

@@ -1,0 +1,346 @@
+//! One target's way from the log to its shadow: a single task that owns its reader
+//! and all state of its requests, so that nothing needs a lock. The parts:
+//! `intake` (records to requests), `dispatch` (due, in order, sent, settled), `hold`
+//! (a target that is down), `ends` (windows, partitions, progress). Several
+//! pipelines share nothing but the job.
+
+mod dispatch;
+mod ends;
+mod hold;
+mod intake;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use umbra_log::{Delivery, LogTail, Tail};
+use umbra_record::{pb, select::Selection};
+
+use crate::{
+    alarm::Bell,
+    assembly::Assembly,
+    clock::nanos,
+    config::{Order, Target},
+    error::ReplayError,
+    merge::{Merge, Place},
+    order::{Connection, OrderTable, Ticket},
+    outcome::Outcome,
+    pacer::Pacer,
+    production::Production,
+    report::{AgentMissing, Times},
+    run::Job,
+    send::Sender,
+    sequence::Seen,
+    stats::TargetStats,
+    tally::Tally,
+    window::Agents,
+};
+use ends::Partition;
+use hold::Down;
+
+/// Records held at most, per target.
+pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
+
+/// Everything that waits for time rather than for an event is looked at this often;
+/// due requests have their own, precise bell.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Events taken in one turn before due requests are looked at again.
+const EVENTS_PER_TURN: usize = 32;
+
+/// A target's pipeline, for one pass over the window.
+pub(crate) struct Pipeline {
+    job: Arc<Job>,
+    target: Target,
+    sender: Arc<Sender>,
+    tail: LogTail,
+    bell: Bell,
+    stats: TargetStats,
+    production: Production,
+    /// The target's share of what is selected.
+    share: Selection,
+
+    flights: HashMap<Ticket, Flight>,
+    next_ticket: Ticket,
+    held_bytes: usize,
+    assembly: Assembly,
+    merge: Merge,
+    order: Option<OrderTable>,
+    /// Due, and free to go as soon as there is room.
+    ready: VecDeque<Ticket>,
+    sends: JoinSet<Sent>,
+    in_flight: usize,
+    /// Due and not settled.
+    going: usize,
+    /// The pace has come to an end of its own.
+    pace_over: bool,
+
+    seen: Seen,
+    agents: Agents,
+    partitions: BTreeMap<u32, Partition>,
+    down: Option<Down>,
+    phase: Phase,
+    carry: Carry,
+    /// Where the shown state was computed last, for its rate.
+    shown: ends::Shown,
+}
+
+/// What outlives a pass over the window.
+#[derive(Debug, Clone)]
+pub(crate) struct Carry {
+    pub pacer: Pacer,
+    /// Sends begun, against the limit.
+    pub dispatched: u64,
+    /// When `--duration` is over, once the first request was due.
+    pub until_ns: Option<u64>,
+    pub tally: Tally,
+    pub lag: Times,
+    pub latency: Times,
+    pub down: Duration,
+    pub first_due_ns: Option<u64>,
+    pub last_settled_ns: Option<u64>,
+}
+
+/// How a pipeline ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Everything of the window is settled.
+    Finished,
+    /// A limit that was asked for was reached.
+    Limited,
+    /// It was told to stop.
+    Stopped,
+    /// The target stayed down.
+    GaveUp,
+}
+
+/// What a pipeline leaves.
+pub(crate) struct Ended {
+    pub target: String,
+    pub end: End,
+    pub carry: Carry,
+    pub missing: Vec<AgentMissing>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Nothing new is sent; what is in flight may end until then.
+    Draining {
+        end: End,
+        until: Instant,
+    },
+}
+
+/// A request that is not settled.
+struct Flight {
+    stage: Stage,
+    place: Place,
+    agent: [u8; 16],
+    line: Option<Connection>,
+    request: pb::Request,
+    /// Absent: no body framing.
+    body: Option<Vec<Bytes>>,
+    deliveries: Vec<Delivery>,
+    attempt: u32,
+    /// When it was whole and could have been sent.
+    arrived_ns: u64,
+    due_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Parts of its body are missing.
+    Assembling,
+    /// Not due yet; in `merge`.
+    Waiting,
+    /// Due; waits for the answer before it on its connection, since then.
+    Blocked { since_ns: u64 },
+    /// In `ready`.
+    Ready,
+    /// With the sender.
+    InFlight,
+}
+
+/// A send that has ended.
+struct Sent {
+    ticket: Ticket,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl Carry {
+    pub(crate) fn new(pacer: Pacer) -> Self {
+        Self {
+            pacer,
+            dispatched: 0,
+            until_ns: None,
+            tally: Tally::default(),
+            lag: Times::new(),
+            latency: Times::new(),
+            down: Duration::ZERO,
+            first_due_ns: None,
+            last_settled_ns: None,
+        }
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        job: Arc<Job>,
+        target: Target,
+        share: Selection,
+        sender: Arc<Sender>,
+        tail: LogTail,
+        stats: TargetStats,
+        carry: Carry,
+    ) -> Self {
+        let room = job.config.read_ahead_bytes;
+        // Requests that wait for parts may never take what the reader needs to go
+        // on: it resumes below a quarter of its bound.
+        let assembly = Assembly::new(room / 5);
+        let order = (job.config.order == Order::Connection)
+            .then(|| OrderTable::new(room / 2, READ_AHEAD_RECORDS / 2));
+        Self {
+            bell: job.alarm.bell(),
+            production: Production::new(&target.url),
+            job,
+            target,
+            sender,
+            tail,
+            stats,
+            share,
+            flights: HashMap::new(),
+            next_ticket: 0,
+            held_bytes: 0,
+            assembly,
+            merge: Merge::default(),
+            order,
+            ready: VecDeque::new(),
+            sends: JoinSet::new(),
+            in_flight: 0,
+            going: 0,
+            pace_over: false,
+            seen: Seen::default(),
+            agents: Agents::default(),
+            partitions: BTreeMap::new(),
+            down: None,
+            phase: Phase::Running,
+            carry,
+            shown: ends::Shown::new(),
+        }
+    }
+
+    /// Runs until the window, a limit or `stop` ends it; leaves the group in order.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, ReplayError> {
+        self.plan_partitions();
+        let end = self.turn_until_end(&stop).await;
+        self.close(end).await
+    }
+
+    async fn turn_until_end(&mut self, stop: &CancellationToken) -> Result<End, ReplayError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.settle_ended().await?;
+            let wake = self.pump().await?;
+            self.bell.set(wake);
+            self.report_partitions().await?;
+            if let Some(end) = self.is_over() {
+                return Ok(end);
+            }
+            let running = self.phase == Phase::Running;
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if running => self.drain(End::Stopped, self.job.config.drain),
+                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.settle(sent).await?,
+                () = self.bell.rung() => {}
+                event = self.tail.next(), if running => {
+                    self.on_event(event?).await?;
+                    self.take_more_events().await?;
+                }
+                () = wait_back(&mut self.down) => self.on_back().await?,
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+    }
+
+    /// Events that are there already, so that a full log is not read one turn each.
+    async fn take_more_events(&mut self) -> Result<(), ReplayError> {
+        for _ in 0..EVENTS_PER_TURN {
+            // Safe to drop in between: `next` is cancel-safe.
+            let Some(event) = self.tail.next().now_or_never() else { break };
+            self.on_event(event?).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_ended(&mut self) -> Result<(), ReplayError> {
+        while let Some(sent) = self.sends.try_join_next() {
+            self.settle(sent).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing new is sent from now on.
+    fn drain(&mut self, end: End, patience: Duration) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Draining { end, until: Instant::now() + patience };
+        }
+    }
+
+    fn is_over(&self) -> Option<End> {
+        match self.phase {
+            Phase::Draining { end, until } => {
+                (self.in_flight == 0 || Instant::now() >= until).then_some(end)
+            }
+            Phase::Running if self.all_finished() => Some(End::Finished),
+            Phase::Running => self.is_limited().then_some(End::Limited),
+        }
+    }
+
+    async fn close(mut self, end: Result<End, ReplayError>) -> Result<Ended, ReplayError> {
+        // What is still in flight has used up its time; it will be sent again, as a
+        // second attempt, by whoever goes on.
+        self.sends.shutdown().await;
+        self.on_down_end();
+        self.sum_up();
+        let undone = std::mem::take(&mut self.flights);
+        drop(undone);
+        let closed = self.tail.close(self.job.config.drain.max(Duration::from_secs(5))).await;
+        let end = end?;
+        closed?;
+        let missing = match (end, self.job.planned.to_ns) {
+            (End::Finished, Some(to)) => self.agents.missing(to),
+            _ => Vec::new(),
+        };
+        Ok(Ended { target: self.target.name, end, carry: self.carry, missing })
+    }
+
+    fn now(&self) -> u64 {
+        self.job.time.now()
+    }
+
+    fn tally(&mut self, partition: u32) -> &mut Tally {
+        &mut self.partitions.entry(partition).or_default().tally
+    }
+
+    fn grace_ns(&self) -> u64 {
+        nanos(self.job.planned.grace)
+    }
+}
+
+/// Resolves when the target that is down takes connections again; never while it is
+/// up.
+async fn wait_back(down: &mut Option<Down>) {
+    match down {
+        Some(down) => down.back().await,
+        None => std::future::pending().await,
+    }
+}

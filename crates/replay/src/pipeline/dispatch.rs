@@ -1,0 +1,335 @@
+//! From waiting to settled: what is due goes when order and room allow, and what
+//! came back is counted, told and only then settled in the log.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinError;
+
+use super::{End, Flight, Phase, Pipeline, Sent, Stage};
+use crate::{
+    clock::{Anchor, nanos},
+    config::Late,
+    error::ReplayError,
+    order::Ticket,
+    outcome::{Class, Outcome, Outgoing},
+    outcomes,
+    pacer::Pacer,
+    tally::Skip,
+};
+
+/// From proposing a clock to its first request: enough for other replicas to hear
+/// of it and for all partitions to be read up to it.
+const LEAD: Duration = Duration::from_millis(500);
+
+/// A live replay that finds a request older than this was stopped or held, and
+/// keeps the recorded spacing instead of sending all at once.
+const BACKLOG_NS: u64 = 5_000_000_000;
+
+impl Pipeline {
+    /// Takes everything that is due out of line and sends what may go. Returns when
+    /// to look again.
+    pub(super) async fn pump(&mut self) -> Result<Option<u64>, ReplayError> {
+        let mut wake = None;
+        if self.phase == Phase::Running && !self.is_held() {
+            if self.carry.pacer.needs_start() && !self.start_clock().await? {
+                return Ok(self.merge.sure_at(self.now()));
+            }
+            wake = self.take_due();
+        }
+        self.fill();
+        Ok(wake)
+    }
+
+    /// Starts the job's clock as soon as it is known which request is the first.
+    async fn start_clock(&mut self) -> Result<bool, ReplayError> {
+        let now = self.now();
+        let Some(((t0_ns, ..), _)) = self.merge.first() else { return Ok(false) };
+        if self.merge.sure_at(now).is_some() {
+            return Ok(false);
+        }
+        let wanted = Anchor { t0_ns, wall0_ns: now + nanos(LEAD) };
+        let speed = match self.carry.pacer {
+            Pacer::Recorded { speed, .. } => Some(speed),
+            _ => None,
+        };
+        let agreed = self.job.clock.start(&self.target.name, wanted, speed).await?;
+        self.carry.pacer.anchor(agreed);
+        Ok(true)
+    }
+
+    fn take_due(&mut self) -> Option<u64> {
+        let gated = matches!(self.carry.pacer, Pacer::Rate(_));
+        while let Some((place, ticket)) = self.merge.first() {
+            let now = self.now();
+            if self.carry.until_ns.is_some_and(|until| now >= until) {
+                // What is in flight gets its whole timeout.
+                let patience = self.target.timeout + self.target.connect_timeout;
+                self.drain(End::Limited, patience);
+                return None;
+            }
+            if self.is_full() {
+                return None;
+            }
+            if gated && let Some(sure_at) = self.merge.sure_at(now) {
+                return Some(sure_at);
+            }
+            let Some(flight) = self.flights.get_mut(&ticket) else {
+                self.merge.remove(&place);
+                continue;
+            };
+            let arrived = flight.arrived_ns;
+            if self.carry.first_due_ns.is_none() {
+                let written = place.0.saturating_add(flight.request.end_after_ns);
+                keep_spacing(&mut self.carry.pacer, place.0, written, now);
+            }
+            let Some(due) = self.carry.pacer.next(place.0, arrived, now) else {
+                // The stages have ended at a rate of nothing.
+                self.pace_over = true;
+                return None;
+            };
+            if due > now {
+                return Some(self.carry.until_ns.map_or(due, |until| due.min(until)));
+            }
+            flight.due_ns = due;
+            self.merge.remove(&place);
+            self.carry.pacer.took(due, arrived);
+            self.on_first_due(due);
+            self.line_up(ticket, now);
+        }
+        self.carry.until_ns
+    }
+
+    /// Whether all that was asked for is on its way, or has been.
+    fn is_full(&self) -> bool {
+        self.pace_over || self.job.config.limit.is_some_and(|limit| self.carry.dispatched >= limit)
+    }
+
+    /// Whether a limit has been reached and everything up to it is settled.
+    pub(super) fn is_limited(&self) -> bool {
+        self.going == 0 && self.is_full()
+    }
+
+    fn on_first_due(&mut self, due: u64) {
+        if self.carry.first_due_ns.is_none() {
+            self.carry.first_due_ns = Some(due);
+            self.carry.until_ns =
+                self.job.config.duration.map(|length| due.saturating_add(nanos(length)));
+        }
+    }
+
+    /// It is due: it may go, unless order makes it wait.
+    fn line_up(&mut self, ticket: Ticket, now: u64) {
+        if self.is_skipping() {
+            self.skip(ticket, Skip::Down);
+            return;
+        }
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
+        let free = match (&self.order, flight.line) {
+            (Some(order), Some(line)) => order.may_go(line, ticket),
+            _ => true,
+        };
+        self.going += 1;
+        self.carry.dispatched += 1;
+        if free {
+            flight.stage = Stage::Ready;
+            self.ready.push_back(ticket);
+        } else {
+            flight.stage = Stage::Blocked { since_ns: now };
+            let partition = flight.place.1;
+            self.tally(partition).held_by_order += 1;
+        }
+    }
+
+    /// Sends what is ready while there is room.
+    fn fill(&mut self) {
+        if self.phase != Phase::Running || self.is_held() {
+            return;
+        }
+        while self.in_flight < self.target.concurrency {
+            let Some(ticket) = self.ready.pop_front() else { break };
+            let Some(flight) = self.flights.get(&ticket) else { continue };
+            let late = Duration::from_nanos(self.now().saturating_sub(flight.due_ns));
+            let max = matches!(self.carry.pacer, Pacer::Max);
+            if matches!(self.job.config.late, Late::Skip(bound) if late > bound && !max) {
+                self.skip(ticket, Skip::Late);
+            } else {
+                self.send(ticket);
+            }
+        }
+    }
+
+    fn send(&mut self, ticket: Ticket) {
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
+        flight.stage = Stage::InFlight;
+        let outgoing = Outgoing {
+            request: flight.request.clone(),
+            body: flight.body.clone(),
+            attempt: flight.attempt,
+        };
+        self.in_flight += 1;
+        self.stats.in_flight.set(self.in_flight as i64);
+        let sender = Arc::clone(&self.sender);
+        self.sends.spawn(async move {
+            let started = Instant::now();
+            let outcome = sender.send(outgoing).await;
+            Sent { ticket, started, outcome }
+        });
+    }
+
+    /// A send has ended.
+    pub(super) async fn settle(
+        &mut self,
+        sent: Result<Sent, JoinError>,
+    ) -> Result<(), ReplayError> {
+        let Sent { ticket, started, outcome } =
+            sent.map_err(|error| ReplayError::Bug(format!("a send failed: {error}")))?;
+        self.in_flight -= 1;
+        self.stats.in_flight.set(self.in_flight as i64);
+        if outcome.class.is_down() && !outcome.written {
+            self.on_down(ticket, &outcome);
+            return Ok(());
+        }
+        if outcome.class == Class::Unsendable {
+            return self.set_aside_unsendable(ticket, outcome.detail).await;
+        }
+        let Some(flight) = self.flights.get(&ticket) else { return Ok(()) };
+        let sent_ns = self.job.time.at(started);
+        let late = Duration::from_nanos(sent_ns.saturating_sub(flight.due_ns));
+        self.tell(flight, &outcome, sent_ns, late)?;
+        self.count(flight.place.1, &outcome, late);
+        self.settled(ticket);
+        Ok(())
+    }
+
+    /// Writes the outcome where it was asked for, before its record is settled.
+    fn tell(
+        &self,
+        flight: &Flight,
+        outcome: &Outcome,
+        sent_ns: u64,
+        late: Duration,
+    ) -> Result<(), ReplayError> {
+        // Comparing with production's answer and with other targets begins here: it
+        // needs what is told now, and its result belongs before `settled`.
+        let Some(file) = &self.job.outcomes else { return Ok(()) };
+        let sent = outcomes::Sent {
+            job: &self.job.config.job,
+            run: self.job.planned.run,
+            target: &self.target.name,
+            agent: &flight.agent,
+            request: &flight.request,
+            partition: flight.place.1,
+            offset: flight.place.2,
+            attempt: flight.attempt,
+            sent_ns,
+            lag_ms: late.as_secs_f64() * 1000.0,
+        };
+        file.write(&sent, outcome)
+            .map_err(|error| ReplayError::Io(format!("the file of outcomes: {error}")))
+    }
+
+    fn count(&mut self, partition: u32, outcome: &Outcome, late: Duration) {
+        if !matches!(self.carry.pacer, Pacer::Max) {
+            self.carry.lag.record(late);
+            self.stats.lag(late);
+        }
+        self.shown.lag = late;
+        self.stats.sent.inc();
+        self.stats.outcome(outcome.class, outcome.latency);
+        let tally = self.tally(partition);
+        tally.sent += 1;
+        if outcome.class == Class::Answered {
+            tally.answered += 1;
+            let status = outcome.answer.as_ref().map_or(0, |answer| answer.status);
+            *tally.status.entry(status).or_default() += 1;
+            self.carry.latency.record(outcome.latency);
+        } else {
+            tally.fail(outcome.class);
+        }
+    }
+
+    /// A selected request that will not be sent.
+    pub(super) fn skip(&mut self, ticket: Ticket, why: Skip) {
+        if let Some(flight) = self.flights.get(&ticket) {
+            let (partition, counted) = (flight.place.1, flight.is_going());
+            if counted {
+                self.carry.dispatched -= 1;
+            }
+            self.tally(partition).skip(why);
+            self.stats.skipped(why);
+            self.settled(ticket);
+        }
+    }
+
+    /// Nothing is left to do for the request: its records are done, and whoever
+    /// waited for it may go.
+    pub(super) fn settled(&mut self, ticket: Ticket) {
+        let Some(flight) = self.flights.remove(&ticket) else { return };
+        self.forget_place(ticket, &flight);
+        if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
+            partition.outstanding -= 1;
+        }
+        for delivery in flight.deliveries {
+            delivery.done();
+        }
+        self.carry.last_settled_ns = Some(self.now());
+    }
+
+    /// Takes a request out of every table it may be in.
+    pub(super) fn forget_place(&mut self, ticket: Ticket, flight: &Flight) {
+        self.held_bytes -= flight.bytes();
+        if flight.is_going() {
+            self.going -= 1;
+        }
+        if flight.stage == Stage::Waiting {
+            self.merge.remove(&flight.place);
+        }
+        let next = match (&mut self.order, flight.line) {
+            (Some(order), Some(line)) => order.leave(line, ticket),
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.unblock(next);
+        }
+    }
+
+    pub(super) fn unblock(&mut self, ticket: Ticket) {
+        if let Some(flight) = self.flights.get_mut(&ticket) {
+            if matches!(flight.stage, Stage::Blocked { .. }) {
+                flight.stage = Stage::Ready;
+                self.ready.push_back(ticket);
+            }
+        }
+    }
+
+    /// The pipeline ends when everything is settled; until then it is not over.
+    pub(super) fn all_finished(&self) -> bool {
+        !self.job.planned.live
+            && self.partitions.values().all(|partition| partition.finished)
+            && self.flights.is_empty()
+    }
+}
+
+impl Flight {
+    /// Whether it has been taken out of line: it is sent, or about to be.
+    pub(super) fn is_going(&self) -> bool {
+        matches!(self.stage, Stage::Ready | Stage::Blocked { .. } | Stage::InFlight)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.deliveries.iter().map(|delivery| delivery.payload.len()).sum()
+    }
+}
+
+/// A live replay that begins far behind keeps the recorded spacing.
+fn keep_spacing(pacer: &mut Pacer, captured: u64, written: u64, now: u64) {
+    if let Pacer::Arrival { anchor, delay_ns } = pacer {
+        let delay = delay_ns.unwrap_or(0);
+        if written.saturating_add(BACKLOG_NS).saturating_add(delay) < now {
+            *anchor = Some(Anchor { t0_ns: captured, wall0_ns: now });
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! From records to requests that wait for their time: decoded, cut to the window,
+//! put together, selected. What is not taken is counted with its reason and done.
+
+use std::collections::HashMap;
+
+use umbra_log::{Delivery, Event};
+use umbra_record::{
+    decode::{DecodeError, decode},
+    pb::{self, record::Body},
+};
+
+use super::{Flight, Pipeline, Stage};
+use crate::{
+    assembly::{Assembly, Id, Joined, Whole},
+    error::ReplayError,
+    order::{Connection, Ticket},
+    tally::Skip,
+};
+
+impl Pipeline {
+    pub(super) async fn on_event(&mut self, event: Event) -> Result<(), ReplayError> {
+        match event {
+            Event::Delivery(delivery) => self.on_delivery(delivery).await?,
+            Event::Assigned(partitions) => self.on_assigned(&partitions),
+            Event::Revoked(partitions) => self.on_revoked(&partitions),
+            Event::CaughtUp { partition, offset } => self.on_caught_up(partition, offset),
+            Event::Missing { partition, from, to, reason } => {
+                tracing::error!(partition, from, to, reason, "records are missing in the log");
+                self.on_missing(partition, from, to);
+            }
+            Event::SetAside(delivery) => {
+                self.set_aside(delivery, "given back twice".to_owned()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_delivery(&mut self, delivery: Delivery) -> Result<(), ReplayError> {
+        let (partition, offset) = (delivery.partition, delivery.offset);
+        self.passed(partition, offset, delivery.time_ns);
+        let record = match decode(delivery.payload.clone()) {
+            Ok(record) => record,
+            Err(DecodeError::UnknownKind(kind)) => {
+                tracing::debug!(partition, offset, kind, "a record of a newer kind");
+                self.tally(partition).unknown += 1;
+                delivery.done();
+                return Ok(());
+            }
+            Err(error) => return self.set_aside(delivery, error.to_string()).await,
+        };
+        let agent = id_of(&record.agent);
+        if !self.seen.is_new(agent, record.lane, (partition, offset), record.sequence) {
+            self.tally(partition).duplicates += 1;
+            delivery.done();
+            return Ok(());
+        }
+        match record.body {
+            Some(Body::Request(request)) => {
+                let written = request.start_ns.saturating_add(request.end_after_ns);
+                self.agents.met(agent, written);
+                self.on_request(agent, request, delivery)?;
+            }
+            Some(Body::Part(part)) => self.on_part(part, delivery),
+            Some(Body::Mark(mark)) => {
+                self.agents.mark(agent, record.lane, partition, &mark);
+                delivery.done();
+            }
+            Some(Body::Gap(gap)) => {
+                self.on_gap(&gap, partition);
+                delivery.done();
+            }
+            // Answers are compared by whoever compares; nobody waits for them here.
+            Some(Body::Response(_)) | None => delivery.done(),
+        }
+        Ok(())
+    }
+
+    /// Losses of capture that touch the window.
+    fn on_gap(&mut self, gap: &pb::Gap, partition: u32) {
+        let window = self.job.planned.window();
+        let touches = window.from_ns.is_none_or(|from| gap.to_ns >= from)
+            && window.to_ns.is_none_or(|to| gap.from_ns < to);
+        if touches {
+            self.tally(partition).gap_requests += gap.requests;
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        agent: [u8; 16],
+        request: pb::Request,
+        delivery: Delivery,
+    ) -> Result<(), ReplayError> {
+        let partition = delivery.partition;
+        let inside = self.job.planned.window().contains(request.start_ns);
+        if !inside || self.is_past_end(partition, delivery.offset) {
+            self.tally(partition).outside += 1;
+            delivery.done();
+            return Ok(());
+        }
+        self.tally(partition).read += 1;
+        self.stats.read();
+        if !self.job.config.selection.decide(&(&request).into()).is_selected() {
+            self.tally(partition).not_selected += 1;
+            delivery.done();
+            return Ok(());
+        }
+        if !self.job.config.allow_production && self.production.is_hit(&request.upstream) {
+            return Err(ReplayError::WouldHitProduction {
+                target: self.target.name.clone(),
+                upstream: request.upstream,
+            });
+        }
+        self.tally(partition).selected += 1;
+        if let Some(why) = self.refusal(&request) {
+            self.tally(partition).skip(why);
+            self.stats.skipped(why);
+            delivery.done();
+            return Ok(());
+        }
+        self.admit(agent, request, delivery);
+        Ok(())
+    }
+
+    /// Why a selected request is not for this target, or cannot be sent.
+    fn refusal(&self, request: &pb::Request) -> Option<Skip> {
+        let completeness = request.completeness;
+        if request.tunnel || request.form == pb::TargetForm::Authority as i32 {
+            Some(Skip::Tunnel)
+        } else if completeness == pb::Completeness::Truncated as i32 {
+            Some(Skip::Truncated)
+        } else if completeness == pb::Completeness::Aborted as i32 {
+            Some(Skip::Aborted)
+        } else if !self.job.config.writes && !is_safe(&request.method) {
+            Some(Skip::Writes)
+        } else if !self.share.decide(&request.into()).is_selected() {
+            Some(Skip::Percent)
+        } else {
+            None
+        }
+    }
+
+    fn admit(&mut self, agent: [u8; 16], mut request: pb::Request, delivery: Delivery) {
+        let now = self.now();
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let line = Connection { agent, id: request.connection };
+        let place = (request.start_ns, delivery.partition, delivery.offset);
+        let mut refused = None;
+        let assembling = Assembly::concerns(&request);
+        if assembling {
+            let id = id_of(&request.id);
+            refused = self.assembly.begin(id, ticket, place.1, &request, now).err();
+        }
+        let bytes = delivery.payload.len();
+        let body = request.body.take().map(|body| vec![body]);
+        let flight = Flight {
+            stage: Stage::Assembling,
+            place,
+            agent,
+            line: self.order.is_some().then_some(line),
+            body,
+            attempt: delivery.attempt,
+            deliveries: vec![delivery],
+            arrived_ns: now,
+            due_ns: 0,
+            request,
+        };
+        if let (Some(order), Some(line)) = (&mut self.order, flight.line) {
+            order.enter(line, flight.request.number, ticket);
+        }
+        self.flights.insert(ticket, flight);
+        if let Some(partition) = self.partitions.get_mut(&place.1) {
+            partition.outstanding += 1;
+        }
+        self.grew(ticket, bytes);
+        match refused {
+            Some(why) => self.skip(ticket, why),
+            None if assembling => self.relieve(),
+            None => self.complete(ticket, now),
+        }
+    }
+
+    /// The request is whole: from now on it waits for its time.
+    fn complete(&mut self, ticket: Ticket, now: u64) {
+        if let Some(flight) = self.flights.get_mut(&ticket) {
+            flight.stage = Stage::Waiting;
+            flight.arrived_ns = now;
+            self.merge.insert(flight.place, ticket);
+        }
+    }
+
+    fn on_part(&mut self, part: pb::BodyPart, delivery: Delivery) {
+        let now = self.now();
+        let id = id_of(&part.id);
+        match self.assembly.join(&id, part, now) {
+            Joined::NotWanted | Joined::Again => delivery.done(),
+            Joined::Kept(ticket) => {
+                self.keep(ticket, delivery);
+                self.relieve();
+            }
+            Joined::Whole(whole) => {
+                self.keep(whole.ticket, delivery);
+                self.assembled(whole, now);
+            }
+            Joined::GivenUp(ticket, why) => {
+                self.keep(ticket, delivery);
+                self.skip(ticket, why);
+            }
+        }
+    }
+
+    fn keep(&mut self, ticket: Ticket, delivery: Delivery) {
+        let bytes = delivery.payload.len();
+        match self.flights.get_mut(&ticket) {
+            Some(flight) => {
+                flight.attempt = flight.attempt.max(delivery.attempt);
+                flight.deliveries.push(delivery);
+                self.grew(ticket, bytes);
+            }
+            None => delivery.done(),
+        }
+    }
+
+    fn assembled(&mut self, whole: Whole, now: u64) {
+        if let Some(flight) = self.flights.get_mut(&whole.ticket) {
+            flight.body = Some(whole.pieces);
+            if !whole.trailers.is_empty() {
+                flight.request.trailers = whole.trailers;
+            }
+            self.complete(whole.ticket, now);
+        }
+    }
+
+    /// The request holds more of the log; its connection may lose its order.
+    fn grew(&mut self, ticket: Ticket, bytes: usize) {
+        self.held_bytes += bytes;
+        let line = self.flights.get(&ticket).and_then(|flight| flight.line);
+        if let (Some(order), Some(line)) = (&mut self.order, line) {
+            if order.grew(line, ticket, bytes) {
+                self.lost_order(line);
+            }
+        }
+    }
+
+    pub(super) fn lost_order(&mut self, line: Connection) {
+        let tickets = self.order.as_ref().map(|order| order.line(line)).unwrap_or_default();
+        if let Some(flight) = tickets.first().and_then(|ticket| self.flights.get(ticket)) {
+            let partition = flight.place.1;
+            self.tally(partition).order_lost += 1;
+        }
+        for ticket in tickets {
+            self.unblock(ticket);
+        }
+    }
+
+    /// Gives up on bodies while they take more than their share of memory.
+    fn relieve(&mut self) {
+        while let Some((ticket, why)) = self.assembly.overflow() {
+            self.skip(ticket, why);
+        }
+    }
+
+    pub(super) async fn set_aside(
+        &mut self,
+        delivery: Delivery,
+        reason: String,
+    ) -> Result<(), ReplayError> {
+        let (partition, offset) = (delivery.partition, delivery.offset);
+        tracing::warn!(partition, offset, reason, "a record is set aside");
+        self.job.dead.keep(&delivery, &self.target.name, reason).await?;
+        self.tally(partition).dead += 1;
+        delivery.done();
+        Ok(())
+    }
+
+    /// The request cannot be said in the target's protocol: nothing was sent.
+    pub(super) async fn set_aside_unsendable(
+        &mut self,
+        ticket: Ticket,
+        reason: String,
+    ) -> Result<(), ReplayError> {
+        if let Some(flight) = self.flights.get(&ticket) {
+            let partition = flight.place.1;
+            for delivery in &flight.deliveries {
+                self.job.dead.keep(delivery, &self.target.name, reason.clone()).await?;
+            }
+            self.tally(partition).dead += 1;
+        }
+        self.skip(ticket, Skip::Unsendable);
+        Ok(())
+    }
+
+    /// Partitions that are somebody else's now: what was not sent is theirs too.
+    fn on_revoked(&mut self, partitions: &[u32]) {
+        let gone: HashMap<Ticket, Flight> = self
+            .flights
+            .extract_if(|_, flight| {
+                partitions.contains(&flight.place.1) && flight.stage != Stage::InFlight
+            })
+            .collect();
+        for (ticket, flight) in &gone {
+            self.assembly.drop_request(&id_of(&flight.request.id));
+            self.forget_place(*ticket, flight);
+            if flight.is_going() {
+                self.carry.dispatched -= 1;
+            }
+        }
+        drop(gone);
+        for partition in partitions {
+            self.merge.release(*partition);
+            self.released(*partition);
+        }
+    }
+}
+
+/// RFC 9110 section 9.2.1.
+pub(crate) fn is_safe(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
+}
+
+/// 16 bytes, as `decode` has checked.
+fn id_of(bytes: &[u8]) -> Id {
+    let mut id = [0; 16];
+    let n = bytes.len().min(16);
+    id[..n].copy_from_slice(&bytes[..n]);
+    id
+}
