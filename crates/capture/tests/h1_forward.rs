@@ -29,7 +29,7 @@ fn parsed(request: &str) -> RequestHead {
 fn forwarded(request: &str) -> String {
     let mut out = Vec::new();
     write_request_head(&mut out, request.as_bytes(), &parsed(request), &CHANGES);
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("UTF-8, as the input")
 }
 
 fn answered(response: &str, to: MethodKind, client: Version, keep_alive: bool) -> (String, bool) {
@@ -39,7 +39,7 @@ fn answered(response: &str, to: MethodKind, client: Version, keep_alive: bool) -
     let mut out = Vec::new();
     let changes = ResponseChanges { client, keep_alive };
     let persists = write_response_head(&mut out, response.as_bytes(), &head, &changes);
-    (String::from_utf8(out).unwrap(), persists)
+    (String::from_utf8(out).expect("UTF-8, as the input"), persists)
 }
 
 #[test]
@@ -273,6 +273,8 @@ fn framing_fields_of_answers_without_body() {
     assert_eq!(plain(MethodKind::Other, "103 Early"), bare("103 Early", ""));
     assert_eq!(plain(MethodKind::Connect, "200 Go"), bare("200 Go", ""));
     assert_eq!(plain(MethodKind::Other, "304 Same"), with("304 Same"));
+    let coded = "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\nX: 1\r\n\r\n";
+    assert_eq!(answered(coded, MethodKind::Other, Version::Http11, true).0, bare("204 No", ""));
     assert_eq!(plain(MethodKind::Head, "200 OK"), with("200 OK"));
 }
 
@@ -299,4 +301,23 @@ fn interim_answers_say_nothing_of_the_connection() {
         answered(&offer("426 Up"), MethodKind::Other, Version::Http11, false).0,
         "HTTP/1.1 426 Up\r\nUpgrade: h2c\r\nContent-Length: 0\r\nConnection: upgrade\r\nConnection: close\r\n\r\n"
     );
+}
+
+#[test]
+fn an_upstream_connection_is_used_again_only_when_the_answer_has_an_end() {
+    let keeps = |response: &str, request| {
+        let mut head = ResponseHead::default();
+        let parsed = parse_response(response.as_bytes(), &LIMITS, request, &mut head);
+        assert_eq!(parsed, Ok(Parsed::Complete { len: response.len() }));
+        (head.keep_alive(), head.is_tunnel())
+    };
+    let (get, connect) = (MethodKind::Other, MethodKind::Connect);
+    assert_eq!(keeps("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", get), (true, false));
+    assert_eq!(keeps("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", get), (false, false));
+    assert_eq!(keeps("HTTP/1.1 200 OK\r\n\r\n", get), (false, false));
+    assert_eq!(keeps("HTTP/1.1 101 Go\r\n\r\n", get), (false, true));
+    assert_eq!(keeps("HTTP/1.1 200 OK\r\n\r\n", connect), (false, true));
+    assert_eq!(keeps("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", connect), (true, false));
+    assert_eq!(keeps("HTTP/1.1 204 No\r\nConnection: close\r\n\r\n", get), (false, false));
+    assert_eq!(keeps("HTTP/1.1 100 Go on\r\n\r\n", get), (true, false));
 }

@@ -532,6 +532,7 @@ fn rfc9110_5_4_limits_of_a_head() {
     cases(&[
         (fields(39), Yes(1, NONE)),
         (fields(40), No(431, "too_many_fields")),
+        (exact(6000), Yes(1, NONE)),
         (exact(8192), Yes(1, NONE)),
         (format!("\r\n{}", exact(8192)), Yes(1, NONE)),
         (exact(8193), No(431, "head_too_large")),

@@ -8,13 +8,13 @@ use umbra_capture::h1::{
     parse_request, parse_response,
 };
 
-pub const LIMITS: Limits = Limits { max_head: 64 * 1024, max_headers: 100 };
+pub(crate) const LIMITS: Limits = Limits { max_head: 64 * 1024, max_headers: 100 };
 
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What happened on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// `start` is the start line without spaces: method, target; or status,
     /// reason.
     Head {
@@ -35,14 +35,14 @@ pub enum Event {
 }
 
 /// One side of a connection, reading.
-pub struct Reader {
+pub(crate) struct Reader {
     limits: Limits,
     buf: Vec<u8>,
     decoder: BodyDecoder,
     in_body: bool,
     raw: Vec<u8>,
     data: Vec<u8>,
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     side: Side,
     dead: bool,
 }
@@ -54,11 +54,11 @@ enum Side {
 }
 
 impl Reader {
-    pub fn server(limits: Limits) -> Self {
+    pub(crate) fn server(limits: Limits) -> Self {
         Self::new(limits, Side::Server(RequestHead::default()))
     }
 
-    pub fn client(limits: Limits, sent: &[MethodKind]) -> Self {
+    pub(crate) fn client(limits: Limits, sent: &[MethodKind]) -> Self {
         Self::new(limits, Side::Client(ResponseHead::default(), sent.iter().copied().collect()))
     }
 
@@ -77,14 +77,14 @@ impl Reader {
     }
 
     /// The bytes of all messages, read in these pieces, then the end.
-    pub fn read<'a>(mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+    pub(crate) fn read<'a>(mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
         for piece in pieces {
             self.feed(piece);
         }
         self.end()
     }
 
-    pub fn feed(&mut self, piece: &[u8]) {
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
         self.buf.extend_from_slice(piece);
         while !self.dead {
             let before = self.events.len();
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    pub fn end(mut self) -> Vec<Event> {
+    pub(crate) fn end(mut self) -> Vec<Event> {
         if !self.dead {
             if self.in_body {
                 match self.decoder.eof() {
@@ -172,7 +172,7 @@ impl Reader {
     }
 }
 
-pub fn owned<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Pairs {
+pub(crate) fn owned<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Pairs {
     fields.map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
 }
 
@@ -195,7 +195,7 @@ fn response_event(head: &ResponseHead, buf: &[u8]) -> Event {
 }
 
 /// `bytes` cut at these places, which need not be sorted or within.
-pub fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
