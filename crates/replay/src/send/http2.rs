@@ -7,7 +7,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -44,6 +44,8 @@ const STREAMS: usize = 100;
 const MAX_CONNECTIONS: usize = 16;
 /// A connection that does not answer a ping within this is closed.
 const PING: Duration = Duration::from_secs(10);
+/// Connections tried for one request, if each says goodbye before it is its turn.
+const TRIES: usize = 4;
 /// Receive windows: answers are drained at once.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
@@ -60,14 +62,18 @@ pub(super) struct Http2 {
 /// Room for one connection.
 #[derive(Default)]
 struct Slot {
-    current: Mutex<Option<Connection>>,
+    current: Mutex<Option<Arc<Connection>>>,
     /// Held while a new connection is made, so that there is one and not many.
     connecting: tokio::sync::Mutex<()>,
 }
 
+/// Shared by its slot and the requests on it: one that says goodbye still ends what
+/// it has begun, after the slot has another.
 struct Connection {
     sender: SendRequest<Pieces>,
-    /// Ends the connection and its streams when this is dropped.
+    /// How long it took to make.
+    took: Duration,
+    /// These end the connection and its streams when the last one lets go.
     _driver: AbortOnDropHandle<()>,
     _streams: DropGuard,
 }
@@ -102,32 +108,31 @@ impl Http2 {
         self.connector.connect().await.is_ok()
     }
 
-    /// Sends it: again, once and on a new connection, only if the first connection
-    /// gives the request back unsent.
+    /// Sends it; again, on a new connection, only if the first one gave it back
+    /// unsent or said that it will not be looked at.
     pub(super) async fn send(&self, shadow: Shadow) -> Sent {
         let began = Instant::now();
-        let mut parts = match translate(&shadow, &self.scheme) {
+        let parts = match translate(&shadow, &self.scheme) {
             Ok(parts) => parts,
             Err(why) => return Sent::not_connected(Fault::new(Class::Unsendable, why), began),
         };
-        let body = if shadow.framing == Framing::None { Vec::new() } else { shadow.body };
         let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let slot = &self.slots[slot];
-        let mut stale = false;
+        let mut tries = 1;
         loop {
-            let (sender, connect) = match self.connection(slot, stale).await {
+            let (connection, made) = match self.connection(slot).await {
                 Ok(connection) => connection,
                 Err(fault) => return Sent::not_connected(fault, began),
             };
-            let (pieces, released) = Pieces::new(&body, &parts.trailers);
+            let (pieces, released) = Pieces::new(&shadow.body, &parts.trailers);
             let request = Request::from_parts(parts.head.clone(), pieces);
-            let mut sent = self.exchange(sender, request, released).await;
-            if sent.written || sent.fault.is_none() || stale {
-                sent.connect = connect;
+            let mut sent = self.exchange(connection.sender.clone(), request, released).await;
+            if sent.written || sent.fault.is_none() || tries == TRIES {
+                sent.connect = made.then_some(connection.took);
                 return sent;
             }
-            stale = true;
-            parts.head.extensions.clear();
+            slot.forget(&connection);
+            tries += 1;
         }
     }
 
@@ -146,8 +151,10 @@ impl Http2 {
             let response = match sender.try_send_request(request).await {
                 Ok(response) => response,
                 Err(mut error) => {
-                    written = error.take_message().is_none();
-                    return Err(explain(&error.into_error()));
+                    let unsent = error.take_message().is_some();
+                    let error = error.into_error();
+                    written = !unsent && !is_unprocessed(&error);
+                    return Err(explain(&error));
                 }
             };
             receive(response, head_request, &mut answer).await?;
@@ -167,19 +174,14 @@ impl Http2 {
         Sent { fault, written, whole, connect: None, started, answer: answer.finish() }
     }
 
-    /// The slot's connection, made if there is none; `stale`: the one that is there
-    /// has just failed.
-    async fn connection(
-        &self,
-        slot: &Slot,
-        stale: bool,
-    ) -> Result<(SendRequest<Pieces>, Option<Duration>), Fault> {
-        if let Some(sender) = slot.sender().filter(|_| !stale) {
-            return Ok((sender, None));
+    /// The slot's connection and whether it was made for this call.
+    async fn connection(&self, slot: &Slot) -> Result<(Arc<Connection>, bool), Fault> {
+        if let Some(connection) = slot.connection() {
+            return Ok((connection, false));
         }
         let _one_at_a_time = slot.connecting.lock().await;
-        if let Some(sender) = slot.sender() {
-            return Ok((sender, None));
+        if let Some(connection) = slot.connection() {
+            return Ok((connection, false));
         }
         let started = Instant::now();
         let stream = self.connector.connect().await?;
@@ -198,21 +200,37 @@ impl Http2 {
             // Its error reaches every request on it.
             let _ = connection.await;
         });
-        let driver = AbortOnDropHandle::new(driver);
-        let connection = Connection { sender: sender.clone(), _driver: driver, _streams: streams };
-        *slot.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
-        Ok((sender, Some(started.elapsed())))
+        let connection = Arc::new(Connection {
+            sender,
+            took: started.elapsed(),
+            _driver: AbortOnDropHandle::new(driver),
+            _streams: streams,
+        });
+        *slot.lock() = Some(Arc::clone(&connection));
+        Ok((connection, true))
     }
 }
 
 impl Slot {
-    /// Of the connection that is there, unless it is closed.
-    fn sender(&self) -> Option<SendRequest<Pieces>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Connection>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that is there, unless it takes no more.
+    fn connection(&self) -> Option<Arc<Connection>> {
+        let mut current = self.lock();
         if current.as_ref().is_some_and(|connection| connection.sender.is_closed()) {
             *current = None;
         }
-        current.as_ref().map(|connection| connection.sender.clone())
+        current.clone()
+    }
+
+    /// No new request goes to this one.
+    fn forget(&self, connection: &Arc<Connection>) {
+        let mut current = self.lock();
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            *current = None;
+        }
     }
 }
 
@@ -342,6 +360,18 @@ fn fields_of(map: &HeaderMap) -> Vec<pb::Header> {
         value: Bytes::copy_from_slice(value.as_bytes()),
     };
     map.iter().map(field).collect()
+}
+
+/// Whether the target says that it did not and will not look at the request (RFC
+/// 9113 section 8.7): its stream came after the goodbye, or was refused. Only such
+/// streams end with these errors; those before a goodbye go on.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.and_then(|e| e.downcast_ref::<h2::Error>()).is_some_and(|e| {
+        e.is_remote()
+            && (e.is_go_away() && e.reason() == Some(h2::Reason::NO_ERROR)
+                || e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 fn explain(error: &hyper::Error) -> Fault {
