@@ -1,0 +1,224 @@
+//! What differs between two answers, field by field. Knows nothing of how often, or
+//! whether that matters.
+
+mod body;
+mod coding;
+mod headers;
+pub(crate) mod shape;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Answer, Rules};
+
+/// Most differences told of one pair of answers; the last one then says that there
+/// are more.
+pub const MAX_DIFFERENCES: usize = 1000;
+
+/// Longest name of a field.
+const MAX_FIELD: usize = 200;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where: `status`, `failure`, `header:NAME`, `set-cookie:NAME`, `trailer:NAME`,
+    /// `body`, `body.a.b[].c`.
+    pub field: String,
+    /// In which way.
+    pub kind: Kind,
+    /// Both sides, shortened, for people.
+    pub note: String,
+}
+
+/// In which way a field differs. The same field can differ in several ways, each
+/// with its own count: noise in its values does not hide that it is sometimes gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Only in the first answer.
+    Missing,
+    /// Only in the second.
+    Added,
+    /// Another JSON type, or a body of another kind.
+    Type,
+    /// Another kind of value: empty against not, a UUID against other text.
+    Shape,
+    /// Another value.
+    Value,
+    /// The same elements in another order.
+    Order,
+    /// Another number of elements.
+    Count,
+    /// Too long to be shown, or too many to be listed.
+    More,
+    /// Noted only: the same number written in another way.
+    Notation,
+    /// Noted only: the same content in another content coding.
+    Coding,
+    /// Noted only: each answer quotes the name it was asked under.
+    Authority,
+}
+
+impl Kind {
+    /// Whether answers that differ in this way only are still equal.
+    pub fn is_note(self) -> bool {
+        matches!(self, Self::Notation | Self::Coding | Self::Authority)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Added => "added",
+            Self::Type => "type",
+            Self::Shape => "shape",
+            Self::Value => "value",
+            Self::Order => "order",
+            Self::Count => "count",
+            Self::More => "more",
+            Self::Notation => "notation",
+            Self::Coding => "coding",
+            Self::Authority => "authority",
+        })
+    }
+}
+
+/// What differs in `actual` from `expected`, less what the rules ignore or tolerate.
+/// Each (field, kind) is told once, however often it occurs (elements of an array
+/// share one field).
+pub fn differences(expected: &Answer, actual: &Answer, rules: &Rules) -> Vec<Difference> {
+    let mut found = Found::new(expected, actual, rules);
+    let status = |answer: &Answer| match answer.status {
+        0 => "none".to_owned(),
+        status => status.to_string(),
+    };
+    if expected.status != actual.status {
+        found.add("status", Kind::Value, || arrow(&status(expected), &status(actual)));
+    }
+    if expected.failure != actual.failure {
+        let name = |answer: &Answer| answer.failure.clone().unwrap_or_else(|| "none".to_owned());
+        found.add("failure", Kind::Value, || arrow(&name(expected), &name(actual)));
+    }
+    // An answer that never came has no fields and no body: said once, above.
+    if expected.status != 0 && actual.status != 0 {
+        headers::compare(&mut found);
+        body::compare(&mut found);
+    }
+    found.list
+}
+
+/// The differences found so far, and what is needed to judge the next.
+pub(crate) struct Found<'a> {
+    pub(crate) expected: &'a Answer,
+    pub(crate) actual: &'a Answer,
+    pub(crate) rules: &'a Rules,
+    list: Vec<Difference>,
+    seen: std::collections::HashSet<(String, Kind)>,
+}
+
+impl<'a> Found<'a> {
+    fn new(expected: &'a Answer, actual: &'a Answer, rules: &'a Rules) -> Self {
+        Self { expected, actual, rules, list: Vec::new(), seen: Default::default() }
+    }
+
+    /// Whether the bound is reached, so that looking further is useless.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_DIFFERENCES
+    }
+
+    /// Adds a difference, unless it is there already or a rule ignores it.
+    pub(crate) fn add(&mut self, field: &str, kind: Kind, note: impl FnOnce() -> String) {
+        let field = shorten(field, MAX_FIELD);
+        if self.is_full() || self.rules.ignores(&field, kind) {
+            return;
+        }
+        if !self.seen.insert((field.clone(), kind)) {
+            return;
+        }
+        self.list.push(Difference { field, kind, note: note() });
+        if self.list.len() + 1 == MAX_DIFFERENCES {
+            let note = "more differences than are listed".to_owned();
+            self.list.push(Difference { field: "body".to_owned(), kind: Kind::More, note });
+        }
+    }
+
+    /// Adds what there is to say about two texts at one field that are not equal.
+    pub(crate) fn texts(&mut self, field: &str, expected: &[u8], actual: &[u8], place: &str) {
+        if self.rules.tolerates(field, expected, actual) {
+            return;
+        }
+        if self.same_but_for_authority(expected, actual) {
+            return self.add(field, Kind::Authority, || note(place, expected, actual));
+        }
+        self.add(field, Kind::Value, || note(place, expected, actual));
+        let (one, other) = (shape::of(expected), shape::of(actual));
+        if one != other {
+            self.add(field, Kind::Shape, || {
+                format!("{place}{} \u{2192} {}", one.name(), other.name())
+            });
+        }
+    }
+
+    /// Whether the texts are equal once each name the request was sent under is
+    /// replaced by the other's.
+    fn same_but_for_authority(&self, expected: &[u8], actual: &[u8]) -> bool {
+        let (one, other) = (&self.expected.authority[..], &self.actual.authority[..]);
+        if one.is_empty() || other.is_empty() || one == other {
+            return false;
+        }
+        replace(actual, other, one) == expected || {
+            // Without the port, as in a link made from the host's name alone.
+            let host = |authority| umbra_record::authority::split_port(authority).0;
+            replace(actual, host(other), host(one)) == expected
+        }
+    }
+}
+
+/// `text` with every `from` replaced by `to`.
+fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        match rest.strip_prefix(from) {
+            Some(after) if !from.is_empty() => {
+                out.extend_from_slice(to);
+                rest = after;
+            }
+            _ => {
+                out.push(rest[0]);
+                rest = &rest[1..];
+            }
+        }
+    }
+    out
+}
+
+fn note(place: &str, expected: &[u8], actual: &[u8]) -> String {
+    // What differs may come late in a long text: both are shown from shortly before.
+    let same = expected.iter().zip(actual).take_while(|(one, other)| one == other).count();
+    let longest = expected.len().max(actual.len());
+    let skip = if longest > 60 { same.saturating_sub(15) } else { 0 };
+    let show = |text: &[u8]| {
+        let ellipsis = if skip > 0 { "\u{2026}" } else { "" };
+        let text = String::from_utf8_lossy(text.get(skip..).unwrap_or_default());
+        format!("{ellipsis}{}", shorten(&text, 60))
+    };
+    format!("{place}{}", arrow(&format!("{:?}", show(expected)), &format!("{:?}", show(actual))))
+}
+
+pub(crate) fn arrow(expected: &str, actual: &str) -> String {
+    format!("{expected} \u{2192} {actual}")
+}
+
+/// At most `limit` characters.
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}\u{2026}", &text[..end]),
+    }
+}

@@ -1,0 +1,160 @@
+//! What is counted per endpoint, in a tree of path segments that folds a level into
+//! a placeholder when it has too many. Whether a level is folded depends on the set
+//! of segments seen there, not on their order, so trees can be merged.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// More literal segments at one place than this are taken for values.
+const MAX_LITERALS: usize = 200;
+/// Most endpoints; requests to further ones are counted together.
+const MAX_ENDPOINTS: usize = 2_000;
+
+/// Name of what is counted together beyond [`MAX_ENDPOINTS`].
+const OTHERS: &str = "(other endpoints)";
+
+/// What can be counted.
+pub(crate) trait Merge: Default {
+    fn merge(&mut self, other: Self);
+}
+
+/// A tally per endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tree<T> {
+    root: Level<T>,
+    others: Option<Box<T>>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Level<T> {
+    /// By method, for paths that end here.
+    here: BTreeMap<String, T>,
+    children: BTreeMap<String, Level<T>>,
+    /// Set once this level is folded: all segments but the placeholders.
+    any: Option<Box<Level<T>>>,
+}
+
+impl<T> Default for Level<T> {
+    fn default() -> Self {
+        Self { here: BTreeMap::new(), children: BTreeMap::new(), any: None }
+    }
+}
+
+impl<T> Default for Tree<T> {
+    fn default() -> Self {
+        Self { root: Level::default(), others: None }
+    }
+}
+
+impl<T: Merge> Tree<T> {
+    /// The tally of a request's endpoint.
+    pub(crate) fn of(&mut self, method: &str, path: &str) -> &mut T {
+        let segments = super::segments(path);
+        let known = self.root.find(method, &segments);
+        if !known && self.root.endpoints() >= MAX_ENDPOINTS {
+            return self.others.get_or_insert_default();
+        }
+        self.root.of(method, &segments)
+    }
+
+    /// All endpoints by name, such as `GET /users/{id}`.
+    pub(crate) fn endpoints(&self) -> Vec<(String, &T)> {
+        let mut out = Vec::new();
+        self.root.list(&mut String::new(), &mut out);
+        out.sort_by(|one, other| one.0.cmp(&other.0));
+        out.extend(self.others.as_deref().map(|others| (OTHERS.to_owned(), others)));
+        out
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.root.merge(other.root);
+        if let Some(others) = other.others {
+            self.others.get_or_insert_default().merge(*others);
+        }
+    }
+}
+
+impl<T: Merge> Level<T> {
+    fn find(&self, method: &str, segments: &[String]) -> bool {
+        match segments.split_first() {
+            None => self.here.contains_key(method),
+            Some((first, rest)) => match (self.children.get(first), &self.any) {
+                (Some(child), _) => child.find(method, rest),
+                (None, Some(any)) if !is_placeholder(first) => any.find(method, rest),
+                _ => false,
+            },
+        }
+    }
+
+    fn endpoints(&self) -> usize {
+        let below = self.children.values().chain(self.any.as_deref());
+        self.here.len() + below.map(Self::endpoints).sum::<usize>()
+    }
+
+    fn of(&mut self, method: &str, segments: &[String]) -> &mut T {
+        let Some((first, rest)) = segments.split_first() else {
+            return self.here.entry(method.to_owned()).or_default();
+        };
+        self.child(first).of(method, rest)
+    }
+
+    fn child(&mut self, segment: &str) -> &mut Self {
+        if is_placeholder(segment) {
+            return self.children.entry(segment.to_owned()).or_default();
+        }
+        if self.any.is_none() && !self.children.contains_key(segment) {
+            let literals = self.children.keys().filter(|name| !is_placeholder(name)).count();
+            if literals == MAX_LITERALS {
+                self.fold();
+            }
+        }
+        match &mut self.any {
+            Some(any) => any,
+            None => self.children.entry(segment.to_owned()).or_default(),
+        }
+    }
+
+    fn fold(&mut self) {
+        let mut any = Self::default();
+        let (kept, folded) = std::mem::take(&mut self.children)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(name, _)| is_placeholder(name));
+        self.children = kept;
+        folded.into_values().for_each(|level| any.merge(level));
+        self.any = Some(Box::new(any));
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (method, tally) in other.here {
+            self.here.entry(method).or_default().merge(tally);
+        }
+        if other.any.is_some() && self.any.is_none() {
+            self.fold();
+        }
+        if let (Some(any), Some(others)) = (&mut self.any, other.any) {
+            any.merge(*others);
+        }
+        for (segment, level) in other.children {
+            self.child(&segment).merge(level);
+        }
+    }
+
+    fn list<'a>(&'a self, path: &mut String, out: &mut Vec<(String, &'a T)>) {
+        let shown = if path.is_empty() { "/" } else { path.as_str() };
+        out.extend(self.here.iter().map(|(method, tally)| (format!("{method} {shown}"), tally)));
+        let any = self.any.iter().map(|any| ("{any}", &**any));
+        let children = self.children.iter().map(|(name, level)| (name.as_str(), level));
+        for (segment, level) in children.chain(any) {
+            let length = path.len();
+            path.push('/');
+            path.push_str(segment);
+            level.list(path, out);
+            path.truncate(length);
+        }
+    }
+}
+
+fn is_placeholder(segment: &str) -> bool {
+    segment.starts_with('{') && segment.ends_with('}')
+}

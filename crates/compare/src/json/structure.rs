@@ -1,0 +1,348 @@
+//! Two JSON values side by side: which fields are missing, added, of another type,
+//! of another value, or only in another order.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use super::Node;
+use crate::{
+    difference::{Found, Kind, arrow, shorten},
+    endpoint::is_variable,
+    number,
+};
+
+/// Where in the value; the beginning is the name of the whole.
+pub(crate) struct Path<'a> {
+    root: &'a str,
+    steps: Vec<Step<'a>>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a [u8]),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    pub(crate) fn new(root: &'a str) -> Self {
+        Self { root, steps: Vec::new() }
+    }
+
+    /// The field: without positions in arrays, and with names that are ids replaced,
+    /// so that many answers share it.
+    fn field(&self) -> String {
+        self.steps.iter().fold(self.root.to_owned(), |mut out, step| {
+            match step {
+                Step::Index(_) => out.push_str("[]"),
+                Step::Key(key) => push_key(&mut out, key, true),
+            }
+            out
+        })
+    }
+
+    /// For a note: the exact place, if the field does not say it.
+    fn place(&self) -> String {
+        let exact = self.steps.iter().fold(self.root.to_owned(), |mut out, step| {
+            match step {
+                Step::Index(index) => out.push_str(&format!("[{index}]")),
+                Step::Key(key) => push_key(&mut out, key, false),
+            }
+            out
+        });
+        if exact == self.field() { String::new() } else { format!("{}: ", shorten(&exact, 200)) }
+    }
+}
+
+fn push_key(out: &mut String, key: &[u8], template: bool) {
+    let key = String::from_utf8_lossy(key);
+    let plain = |c: char| c.is_alphanumeric() || "_-$@:/".contains(c);
+    if template && is_variable(&key) {
+        out.push_str(".{}");
+    } else if !key.is_empty() && key.chars().all(plain) {
+        out.push('.');
+        out.push_str(&shorten(&key, 60));
+    } else {
+        out.push_str(&format!("[{:?}]", shorten(&key, 60)));
+    }
+}
+
+/// Adds what differs between two values at this place.
+pub(crate) fn compare<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    expected: &'a Node<'a>,
+    actual: &'a Node<'a>,
+) {
+    if found.is_full() {
+        return;
+    }
+    match (expected, actual) {
+        (Node::Map(one), Node::Map(other)) => maps(found, path, one, other),
+        (Node::List(one), Node::List(other)) => lists(found, path, one, other),
+        (Node::Text(one), Node::Text(other)) if one != other => {
+            found.texts(&path.field(), one, other, &path.place());
+        }
+        (Node::Number(one), Node::Number(other)) => numbers(found, path, one, other),
+        (Node::Bool(one), Node::Bool(other)) if one != other => {
+            let note =
+                || format!("{}{}", path.place(), arrow(&one.to_string(), &other.to_string()));
+            found.add(&path.field(), Kind::Value, note);
+        }
+        _ if expected.type_name() != actual.type_name() => {
+            let side = |node: &Node<'_>| format!("{} {}", node.type_name(), render(node, 40));
+            let note = || format!("{}{}", path.place(), arrow(&side(expected), &side(actual)));
+            found.add(&path.field(), Kind::Type, note);
+        }
+        _ => {}
+    }
+}
+
+fn numbers(found: &mut Found<'_>, path: &Path<'_>, expected: &str, actual: &str) {
+    let field = || path.field();
+    let note =
+        || format!("{}{}", path.place(), arrow(&shorten(expected, 40), &shorten(actual, 40)));
+    if !number::equal(expected, actual) {
+        let field = field();
+        if !found.rules.tolerates(&field, expected.as_bytes(), actual.as_bytes()) {
+            found.add(&field, Kind::Value, note);
+        }
+    } else if number::is_integer_notation(expected) != number::is_integer_notation(actual) {
+        found.add(&field(), Kind::Notation, note);
+    }
+}
+
+type Members<'a> = [(Cow<'a, [u8]>, Node<'a>)];
+
+/// Members are matched by name; the first of several of one name with the first, and
+/// so on.
+fn maps<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    expected: &'a Members<'a>,
+    actual: &'a Members<'a>,
+) {
+    let mut others: HashMap<&[u8], Vec<&'a Node<'a>>> = HashMap::with_capacity(actual.len());
+    for (name, node) in actual.iter().rev() {
+        others.entry(name).or_default().push(node);
+    }
+    for (name, node) in expected {
+        path.steps.push(Step::Key(name));
+        match others.get_mut(&name[..]).and_then(Vec::pop) {
+            Some(other) => compare(found, path, node, other),
+            None => one_sided(found, path, Kind::Missing, node),
+        }
+        path.steps.pop();
+    }
+    // In the order of the answer, so that the same answers give the same list.
+    for (name, node) in actual {
+        let left = others.get_mut(&name[..]);
+        if left.is_some_and(|left| left.iter().any(|other| std::ptr::eq(*other, node))) {
+            path.steps.push(Step::Key(name));
+            one_sided(found, path, Kind::Added, node);
+            path.steps.pop();
+        }
+    }
+}
+
+fn one_sided(found: &mut Found<'_>, path: &Path<'_>, kind: Kind, node: &Node<'_>) {
+    found.add(&path.field(), kind, || format!("{}{}", path.place(), render(node, 60)));
+}
+
+/// Elements that are equal are matched wherever they are; what is left is compared in
+/// its order.
+fn lists<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    expected: &'a [Node<'a>],
+    actual: &'a [Node<'a>],
+) {
+    if let Some(key) = found.rules.array_key(|| path.field()) {
+        if let (Some(one), Some(other)) = (by_key(expected, &key), by_key(actual, &key)) {
+            return keyed(found, path, (expected, &one), (actual, &other));
+        }
+    }
+    let one: Vec<u64> = expected.iter().map(digest).collect();
+    let other: Vec<u64> = actual.iter().map(digest).collect();
+    if one == other {
+        // Equal in value; what is left to find are other notations.
+        for (index, (one, other)) in expected.iter().zip(actual).enumerate() {
+            element(found, path, index, one, other);
+        }
+        return;
+    }
+    let (matched_one, left_one) = split(&one, &other);
+    let (matched_other, left_other) = split(&other, &one);
+    if matched_one.iter().map(|at| one[*at]).ne(matched_other.iter().map(|at| other[*at])) {
+        let note = || format!("{}the same elements in another order", path.place());
+        found.add(&path.field(), Kind::Order, note);
+    }
+    for (one, other) in left_one.iter().zip(&left_other) {
+        element(found, path, *other, &expected[*one], &actual[*other]);
+    }
+    if expected.len() != actual.len() {
+        count(found, path, expected, actual, (&left_one, &left_other));
+    }
+}
+
+fn element<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    index: usize,
+    expected: &'a Node<'a>,
+    actual: &'a Node<'a>,
+) {
+    path.steps.push(Step::Index(index));
+    compare(found, path, expected, actual);
+    path.steps.pop();
+}
+
+fn count(
+    found: &mut Found<'_>,
+    path: &Path<'_>,
+    expected: &[Node<'_>],
+    actual: &[Node<'_>],
+    left: (&[usize], &[usize]),
+) {
+    let paired = left.0.len().min(left.1.len());
+    let extra = match (left.0.get(paired), left.1.get(paired)) {
+        (Some(one), _) => format!(", without {}", render(&expected[*one], 60)),
+        (None, Some(other)) => format!(", with {}", render(&actual[*other], 60)),
+        (None, None) => String::new(),
+    };
+    let counts = arrow(&expected.len().to_string(), &actual.len().to_string());
+    found.add(&path.field(), Kind::Count, || format!("{}{counts} elements{extra}", path.place()));
+}
+
+/// Positions of the elements that are also in `others` (as often as they are there),
+/// and of those that are not.
+fn split(list: &[u64], others: &[u64]) -> (Vec<usize>, Vec<usize>) {
+    let mut there: HashMap<u64, usize> = HashMap::with_capacity(others.len());
+    for digest in others {
+        *there.entry(*digest).or_default() += 1;
+    }
+    (0..list.len()).partition(|at| match there.get_mut(&list[*at]) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Position of each element by the value of its member `key`; `None` if an element
+/// has none or two have the same.
+fn by_key(list: &[Node<'_>], key: &str) -> Option<HashMap<String, usize>> {
+    let mut positions = HashMap::with_capacity(list.len());
+    for (at, node) in list.iter().enumerate() {
+        let Node::Map(members) = node else { return None };
+        let (_, value) = members.iter().find(|(name, _)| name.as_ref() == key.as_bytes())?;
+        if positions.insert(render(value, usize::MAX), at).is_some() {
+            return None;
+        }
+    }
+    Some(positions)
+}
+
+type Keyed<'a, 'b> = (&'a [Node<'a>], &'b HashMap<String, usize>);
+
+fn keyed<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    (expected, one): Keyed<'a, '_>,
+    (actual, other): Keyed<'a, '_>,
+) {
+    let in_order = |positions: &HashMap<String, usize>| {
+        let mut keys: Vec<_> = positions.iter().map(|(key, at)| (*at, key.clone())).collect();
+        keys.sort_unstable();
+        keys
+    };
+    let (one_order, other_order) = (in_order(one), in_order(other));
+    for (at, key) in &one_order {
+        match other.get(key) {
+            Some(other) => element(found, path, *other, &expected[*at], &actual[*other]),
+            None => {
+                path.steps.push(Step::Index(*at));
+                one_sided(found, path, Kind::Missing, &expected[*at]);
+                path.steps.pop();
+            }
+        }
+    }
+    for (at, _) in other_order.iter().filter(|(_, key)| !one.contains_key(key)) {
+        path.steps.push(Step::Index(*at));
+        one_sided(found, path, Kind::Added, &actual[*at]);
+        path.steps.pop();
+    }
+    let common = |order: &[(usize, String)], there: &HashMap<String, usize>| -> Vec<String> {
+        order.iter().map(|(_, key)| key.clone()).filter(|key| there.contains_key(key)).collect()
+    };
+    if common(&one_order, other) != common(&other_order, one) {
+        let note = || format!("{}the same elements in another order", path.place());
+        found.add(&path.field(), Kind::Order, note);
+    }
+}
+
+/// Equal for equal values, whatever the order of members and the notation of numbers.
+/// Of values that differ, one pair in 2⁶⁴ has the same.
+fn digest(node: &Node<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    node.type_name().hash(&mut hasher);
+    match node {
+        Node::Null => {}
+        Node::Bool(value) => value.hash(&mut hasher),
+        Node::Number(text) => match number::Decimal::parse(text) {
+            Some(decimal) => decimal.hash(&mut hasher),
+            None => text.hash(&mut hasher),
+        },
+        Node::Text(text) => text.hash(&mut hasher),
+        Node::List(items) => items.iter().for_each(|item| digest(item).hash(&mut hasher)),
+        Node::Map(members) => {
+            let sum = members.iter().fold(0u64, |sum, (name, value)| {
+                let mut member = DefaultHasher::new();
+                name.hash(&mut member);
+                digest(value).hash(&mut member);
+                sum.wrapping_add(member.finish())
+            });
+            sum.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// A value as JSON, shortened to about `limit` characters.
+fn render(node: &Node<'_>, limit: usize) -> String {
+    let mut out = String::new();
+    write_node(node, limit, &mut out);
+    shorten(&out, limit)
+}
+
+fn write_node(node: &Node<'_>, limit: usize, out: &mut String) {
+    if out.len() > limit {
+        return;
+    }
+    match node {
+        Node::Null => out.push_str("null"),
+        Node::Bool(value) => out.push_str(&format!("{value}")),
+        Node::Number(text) => out.push_str(text),
+        Node::Text(text) => out.push_str(&format!("{:?}", String::from_utf8_lossy(text))),
+        Node::List(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_node(item, limit, out);
+            }
+            out.push(']');
+        }
+        Node::Map(members) => {
+            out.push('{');
+            for (at, (name, value)) in members.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                out.push_str(&format!("{:?}:", String::from_utf8_lossy(name)));
+                write_node(value, limit, out);
+            }
+            out.push('}');
+        }
+    }
+}

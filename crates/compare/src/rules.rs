@@ -1,0 +1,291 @@
+//! What the user says about differences: ignore these, tolerate those, match the
+//! elements of that array by a key. And what is volatile by nature.
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use crate::{difference::Kind, number};
+
+/// Headers whose values differ between any two good answers. Their values are not
+/// compared; that one is missing or added is.
+pub const VOLATILE_HEADERS: &[&str] = &[
+    "age",
+    "cf-ray",
+    "date",
+    "expires",
+    "nel",
+    "report-to",
+    "request-id",
+    "server-timing",
+    "traceparent",
+    "tracestate",
+    "via",
+    "x-amz-id-2",
+    "x-amz-request-id",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-b3-*",
+    "x-cache",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-envoy-upstream-service-time",
+    "x-ratelimit-*",
+    "x-request-id",
+    "x-response-time",
+    "x-runtime",
+    "x-served-by",
+    "x-timer",
+    "x-trace-id",
+];
+
+/// Rules about differences. The default ignores only what is volatile by nature.
+/// Cheap to clone.
+///
+/// Each is a line `[METHOD PATH] FIELD [WHAT…]`. METHOD may be `*`; `{…}` in PATH
+/// stands for a segment, `*` for anything. FIELD is a field as findings show it, with
+/// `*` for anything; it covers what is below it. WHAT is nothing (ignore), names of
+/// kinds (`value`, `order`, …: ignore these), a tolerance of numbers (`~0.01`, `~1%`)
+/// or of times (`~5s`), or `key=NAME` (elements of this array are matched by that
+/// member).
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    rules: Arc<[Rule]>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    endpoint: Option<(String, String)>,
+    field: String,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum What {
+    Ignore,
+    Kinds(Vec<Kind>),
+    Absolute(f64),
+    Relative(f64),
+    Seconds(f64),
+    Key(String),
+}
+
+impl Rules {
+    /// Parses lines as the user typed them, or tells everything that is wrong.
+    pub fn new<S: AsRef<str>>(lines: &[S]) -> Result<Self, Vec<String>> {
+        let parse = |line: &S| {
+            let line = line.as_ref();
+            Rule::parse(line).map_err(|problem| format!("rule '{line}': {problem}"))
+        };
+        let (mut rules, mut problems) = (Vec::new(), Vec::new());
+        for line in lines {
+            match parse(line) {
+                Ok(rule) => rules.push(rule),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(Self { rules: rules.into() }) } else { Err(problems) }
+    }
+
+    /// The rules that apply to a request.
+    pub fn for_request(&self, method: &str, path: &str) -> Self {
+        let applies = |rule: &&Rule| match &rule.endpoint {
+            None => true,
+            Some((on_method, on_path)) => {
+                (on_method == "*" || on_method.eq_ignore_ascii_case(method))
+                    && path_matches(on_path, path)
+            }
+        };
+        if self.rules.iter().all(|rule| rule.endpoint.is_none()) {
+            return self.clone();
+        }
+        Self { rules: self.rules.iter().filter(applies).cloned().collect() }
+    }
+
+    /// The line that would silence a finding.
+    pub fn silencing(endpoint: &str, field: &str, kind: Kind) -> String {
+        // A space would end the field; an asterisk stands for it.
+        format!("{endpoint} {} {kind}", field.replace(char::is_whitespace, "*"))
+    }
+
+    pub(crate) fn ignores(&self, field: &str, kind: Kind) -> bool {
+        is_volatile(field, kind)
+            || self.rules.iter().any(|rule| match &rule.what {
+                What::Ignore => rule.covers(field),
+                What::Kinds(kinds) => kinds.contains(&kind) && rule.covers(field),
+                _ => false,
+            })
+    }
+
+    pub(crate) fn tolerates(&self, field: &str, expected: &[u8], actual: &[u8]) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.covers(field) && rule.what.tolerates(expected, actual).unwrap_or(false)
+        })
+    }
+
+    pub(crate) fn array_key(&self, field: impl FnOnce() -> String) -> Option<String> {
+        if !self.rules.iter().any(|rule| matches!(rule.what, What::Key(_))) {
+            return None;
+        }
+        let field = field();
+        self.rules.iter().find_map(|rule| match &rule.what {
+            What::Key(key) if wildcard(&rule.field, &field) => Some(key.clone()),
+            _ => None,
+        })
+    }
+}
+
+fn is_volatile(field: &str, kind: Kind) -> bool {
+    if !matches!(kind, Kind::Value | Kind::Shape | Kind::Order) {
+        return false;
+    }
+    if let Some(name) = field.strip_prefix("header:").or_else(|| field.strip_prefix("trailer:")) {
+        return VOLATILE_HEADERS.iter().any(|pattern| wildcard(pattern, name));
+    }
+    field.starts_with("set-cookie:") && (field.ends_with(";expires") || field.ends_with(";max-age"))
+}
+
+impl Rule {
+    fn parse(line: &str) -> Result<Self, String> {
+        let mut words = line.split_whitespace().peekable();
+        let is_method = |word: &str| word == "*" || word.bytes().all(|b| b.is_ascii_uppercase());
+        let mut endpoint = None;
+        let first = words.next().ok_or("is empty")?;
+        let field = if is_method(first) && words.peek().is_some_and(|path| path.starts_with('/')) {
+            let path = words.next().unwrap_or_default();
+            endpoint = Some((first.to_owned(), path.to_owned()));
+            words.next().ok_or("names no field")?
+        } else {
+            first
+        };
+        let known = ["status", "failure", "header:", "trailer:", "set-cookie:", "body", "*"];
+        if !known.iter().any(|start| field.starts_with(start)) {
+            return Err(format!(
+                "'{field}' is not a field: status, failure, header:NAME, …, body.PATH"
+            ));
+        }
+        let field = match field.split_once(':') {
+            Some((place @ ("header" | "trailer"), name)) => {
+                format!("{place}:{}", name.to_ascii_lowercase())
+            }
+            _ => field.to_owned(),
+        };
+        Ok(Self { endpoint, field, what: What::parse(&words.collect::<Vec<_>>())? })
+    }
+
+    /// Whether the field is the rule's, or below it.
+    fn covers(&self, field: &str) -> bool {
+        let below = |at: usize| field.is_char_boundary(at) && wildcard(&self.field, &field[..at]);
+        wildcard(&self.field, field)
+            || field.match_indices(['.', '[', ';']).any(|(at, _)| below(at))
+    }
+}
+
+impl What {
+    fn parse(words: &[&str]) -> Result<Self, String> {
+        match words {
+            [] => Ok(Self::Ignore),
+            [word] if word.starts_with('~') => Self::tolerance(&word[1..])
+                .ok_or_else(|| format!("'{word}' is not a tolerance: ~0.01, ~1%, ~5s")),
+            [word] if word.starts_with("key=") && word.len() > 4 => {
+                Ok(Self::Key(word[4..].to_owned()))
+            }
+            kinds => {
+                let kind = |word: &&str| {
+                    let text = serde_json::Value::String((*word).to_owned());
+                    serde_json::from_value(text).map_err(|_| {
+                        format!("'{word}' is not a kind of difference: missing, added, type, shape, value, order, count")
+                    })
+                };
+                kinds.iter().map(kind).collect::<Result<_, _>>().map(Self::Kinds)
+            }
+        }
+    }
+
+    fn tolerance(text: &str) -> Option<Self> {
+        let number = |text: &str| {
+            text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
+        };
+        if let Some(percent) = text.strip_suffix('%') {
+            return number(percent).map(|percent| Self::Relative(percent / 100.0));
+        }
+        for (unit, seconds) in [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)] {
+            if let Some(number) = text.strip_suffix(unit).and_then(number) {
+                return Some(Self::Seconds(number * seconds));
+            }
+        }
+        number(text).map(Self::Absolute)
+    }
+
+    /// `None`: this is no tolerance, or the values are not of its sort.
+    fn tolerates(&self, expected: &[u8], actual: &[u8]) -> Option<bool> {
+        if !matches!(self, Self::Absolute(_) | Self::Relative(_) | Self::Seconds(_)) {
+            return None;
+        }
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let (one, other) = (text(expected)?, text(actual)?);
+        if let Self::Seconds(seconds) = self {
+            return Some((time(one)? - time(other)?).abs() <= *seconds);
+        }
+        let (one, other) = (number::approximate(one)?, number::approximate(other)?);
+        Some(match self {
+            Self::Absolute(most) => (one - other).abs() <= *most * (1.0 + 1e-12),
+            Self::Relative(most) => (one - other).abs() <= most * one.abs().max(other.abs()),
+            _ => false,
+        })
+    }
+}
+
+/// Seconds since 1970 of RFC 3339 text, a date of HTTP, or a number of seconds or
+/// milliseconds.
+fn time(text: &str) -> Option<f64> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(time.as_nanosecond() as f64 / 1e9);
+    }
+    if let Ok(time) = jiff::fmt::rfc2822::parse(text) {
+        return Some(time.timestamp().as_nanosecond() as f64 / 1e9);
+    }
+    let number = number::approximate(text)?;
+    // Numbers of this size are milliseconds: as seconds they are beyond the year 5000.
+    Some(if number.abs() >= 1e11 { number / 1000.0 } else { number })
+}
+
+fn path_matches(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), path.split('/').collect());
+    if let Some(at) = pattern.iter().position(|segment| *segment == "*" || *segment == "**") {
+        if at + 1 == pattern.len() {
+            return path.len() > at && segments_match(&pattern[..at], &path[..at]);
+        }
+    }
+    segments_match(&pattern, &path)
+}
+
+fn segments_match(pattern: &[&str], path: &[&str]) -> bool {
+    pattern.len() == path.len()
+        && pattern.iter().zip(path).all(|(pattern, segment)| {
+            (pattern.starts_with('{') && pattern.ends_with('}')) || wildcard(pattern, segment)
+        })
+}
+
+/// Whether a text matches a pattern in which `*` stands for anything, also nothing.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rules and {} volatile headers", self.rules.len(), VOLATILE_HEADERS.len())
+    }
+}

@@ -1,0 +1,113 @@
+//! What a rule covers.
+
+use super::*;
+
+fn rules(lines: &[&str]) -> Rules {
+    Rules::new(lines).unwrap()
+}
+
+#[test]
+fn fields() {
+    for (rule, field, expected) in [
+        ("body", "body", true),
+        ("body", "body.a[].b", true),
+        ("body.a", "body.a", true),
+        ("body.a", "body.a.b", true),
+        ("body.a", "body.a[]", true),
+        ("body.a", "body.ab", false),
+        ("body.*.b", "body.a.b", true),
+        ("body.*.b", "body.a.c", false),
+        ("body.*id", "body.user_id", true),
+        ("header:ETag", "header:etag", true),
+        ("header:x-*", "header:x-a", true),
+        ("header:etag", "header:etag2", false),
+        ("set-cookie:sid", "set-cookie:sid;secure", true),
+        ("status", "status", true),
+        ("*", "status", true),
+    ] {
+        assert_eq!(rules(&[rule]).ignores(field, Kind::Value), expected, "{rule} {field}");
+    }
+}
+
+#[test]
+fn endpoints() {
+    for (rule, method, path, expected) in [
+        ("GET /users/{id} body", "GET", "/users/7", true),
+        ("GET /users/{id} body", "PUT", "/users/7", false),
+        ("GET /users/{id} body", "GET", "/users/7/x", false),
+        ("* /users/* body", "PUT", "/users/7/x", true),
+        ("* /users/*/x body", "PUT", "/users/7/x", true),
+        ("* /* body", "PUT", "/", true),
+        ("GET /users body", "GET", "/users", true),
+        ("body", "GET", "/x", true),
+    ] {
+        let rules = rules(&[rule, "status"]).for_request(method, path);
+        assert_eq!(rules.ignores("body", Kind::Value), expected, "{rule} {method} {path}");
+        assert!(rules.ignores("status", Kind::Value));
+    }
+}
+
+#[test]
+fn kinds() {
+    let rules = rules(&["body.l order count"]);
+    assert!(rules.ignores("body.l", Kind::Order) && rules.ignores("body.l", Kind::Count));
+    assert!(!rules.ignores("body.l", Kind::Value));
+}
+
+#[test]
+fn tolerances() {
+    for (rule, one, other, expected) in [
+        ("body ~0.01", "1.00", "1.01", true),
+        ("body ~0.01", "1.00", "1.02", false),
+        ("body ~1%", "200", "201", true),
+        ("body ~1%", "200", "210", false),
+        ("body ~1%", "-200", "200", false),
+        ("body ~1", "a", "b", false),
+        ("body ~5s", "2026-11-22T10:00:00Z", "2026-11-22T11:00:04+01:00", true),
+        ("body ~5s", "2026-11-22T10:00:00Z", "2026-11-22T10:00:06Z", false),
+        ("body ~5s", "Sun, 22 Nov 2026 10:00:00 GMT", "Sun, 22 Nov 2026 10:00:05 GMT", true),
+        ("body ~500ms", "1790000000123", "1790000000600", true),
+        ("body ~1m", "1790000000", "1790000100", false),
+    ] {
+        let found = rules(&[rule]).tolerates("body", one.as_bytes(), other.as_bytes());
+        assert_eq!(found, expected, "{rule} {one} {other}");
+    }
+}
+
+#[test]
+fn all_problems_at_once() {
+    let lines = ["", "boddy.a", "GET /x", "body ~", "body ~x", "body colour", "body key=", "body"];
+    let problems = Rules::new(&lines).unwrap_err();
+    assert_eq!(problems.len(), 7, "{problems:#?}");
+}
+
+#[test]
+fn a_silencing_line_silences() {
+    for (field, kind) in [
+        ("body.items[].price", Kind::Value),
+        ("header:x-a", Kind::Missing),
+        ("set-cookie:sid;secure", Kind::Missing),
+        ("body[\"a b\"]", Kind::Shape),
+        ("body.{}", Kind::Order),
+    ] {
+        let line = Rules::silencing("GET /users/{id}", field, kind);
+        let rules = rules(&[&line]).for_request("GET", "/users/7");
+        assert!(rules.ignores(field, kind), "{line}");
+        assert!(!rules.ignores(field, Kind::Count), "{line}");
+    }
+}
+
+#[test]
+fn wildcards() {
+    for (pattern, text, expected) in [
+        ("a*b", "ab", true),
+        ("a*b", "axxb", true),
+        ("a*b", "a", false),
+        ("ab*ba", "aba", false),
+        ("*", "", true),
+        ("a*a*a", "aa", false),
+        ("", "", true),
+    ] {
+        assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
+    }
+}

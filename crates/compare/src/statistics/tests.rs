@@ -1,0 +1,63 @@
+//! Known values.
+
+use super::*;
+
+fn near(one: f64, other: f64) -> bool {
+    (one - other).abs() <= other.abs() * 1e-9 + 1e-300
+}
+
+#[test]
+fn mcnemar_by_hand() {
+    assert_eq!(mcnemar(0, 0), 1.0);
+    assert_eq!(mcnemar(0, 9), 1.0);
+    assert!(near(mcnemar(1, 0), 0.5));
+    assert!(near(mcnemar(7, 0), 1.0 / 128.0));
+    assert!(near(mcnemar(1, 1), 0.75));
+    assert!(near(mcnemar(2, 1), 0.5));
+    // (45 + 10 + 1) / 1024
+    assert!(near(mcnemar(8, 2), 56.0 / 1024.0));
+    assert!(near(mcnemar(2, 8), 1.0 - 11.0 / 1024.0));
+    assert!(mcnemar(7, 0) <= 0.01 && mcnemar(6, 0) > 0.01);
+}
+
+#[test]
+fn mcnemar_agrees_with_exact_sums() {
+    // Pascal's triangle, as far as 64 bits of mantissa are enough.
+    for n in 1..=50u64 {
+        let mut row = vec![1.0f64];
+        for _ in 0..n {
+            row = (0..=row.len())
+                .map(|k| row.get(k).unwrap_or(&0.0) + if k > 0 { row[k - 1] } else { 0.0 })
+                .collect();
+        }
+        for b in 0..=n {
+            let tail: f64 = row[b as usize..].iter().sum::<f64>() / 2f64.powi(n as i32);
+            assert!((mcnemar(b, n - b) - tail).abs() < 1e-12, "{b} of {n}");
+        }
+    }
+}
+
+#[test]
+fn large_counts_are_near_the_normal_distribution() {
+    // P(Z >= 2) with the correction for continuity: b = n/2 + sqrt(n) + 1/2.
+    let n = 1_000_000u64;
+    let p = mcnemar(n / 2 + 1000, n / 2 - 1000);
+    assert!((p - 0.0228).abs() < 0.0002, "{p}");
+    assert!(mcnemar(600_000, 400_000) < 1e-300);
+    assert!(mcnemar(u64::MAX / 4, 0) < 1e-300);
+}
+
+#[test]
+fn benjamini_hochberg_by_hand() {
+    let q = benjamini_hochberg(&[0.01, 0.04, 0.03, 0.5]);
+    let expected = [0.04, 0.04 * 4.0 / 3.0, 0.04 * 4.0 / 3.0, 0.5];
+    assert!(q.iter().zip(expected).all(|(one, other)| near(*one, other)), "{q:?}");
+    assert!(benjamini_hochberg(&[]).is_empty());
+    assert_eq!(benjamini_hochberg(&[1.0, 1.0]), [1.0, 1.0]);
+}
+
+#[test]
+fn enough_requests() {
+    assert_eq!(enough(0.05, 0.95), 59);
+    assert_eq!(enough(0.01, 0.95), 299);
+}

@@ -1,0 +1,248 @@
+//! From counts to what a person reads: classes of findings, and one word.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    Example, Settings, is_hard,
+    tally::{Counts, Tally},
+};
+use crate::{
+    Kind, Rules,
+    statistics::{benjamini_hochberg, enough, mcnemar},
+};
+
+/// What can be said about all requests so far. Serializes to the `compare` object of a
+/// replay's result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Requests whose answers were compared: equal and different ones.
+    pub compared: u64,
+    /// Without a difference that counts.
+    pub equal: u64,
+    /// With one, noise included.
+    pub different: u64,
+    /// Of the different: the candidate gave no answer, or one that broke off.
+    pub failed: u64,
+    /// Requests whose answers could not be compared, by reason.
+    pub not_compared: BTreeMap<String, u64>,
+    /// In one word.
+    pub verdict: Judgement,
+    /// How many more requests like these it takes to be sure, if it is unsure.
+    pub requests_needed: Option<u64>,
+    /// Whether every compared request had a second good answer. If not, differences in
+    /// values are not told from noise and at most "new".
+    pub noise_measured: bool,
+    /// The worst first.
+    pub findings: Vec<Finding>,
+    /// What was compared, by endpoint.
+    pub endpoints: Vec<Coverage>,
+}
+
+/// The verdict in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judgement {
+    /// No difference beyond noise, and enough requests to have seen one.
+    Same,
+    /// At least one confirmed difference.
+    Different,
+    /// Differences that are not confirmed, or too few requests.
+    Unsure,
+}
+
+/// One way in which the answers of one endpoint differ.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Such as `GET /users/{id}`.
+    pub endpoint: String,
+    /// Such as `body.items[].price`.
+    pub field: String,
+    /// In which way it differs.
+    pub kind: Kind,
+    /// Requests in which only the candidate differs (and those where it differs and
+    /// no second good answer was there).
+    pub b: u64,
+    /// Requests in which only the second good answer differs.
+    pub c: u64,
+    /// Requests in which both differ.
+    pub both: u64,
+    /// Requests of the endpoint that were compared.
+    pub n: u64,
+    /// How likely that is by chance.
+    pub p: f64,
+    /// The same, corrected for the number of fields looked at.
+    pub q: f64,
+    /// What to make of it.
+    pub class: Class,
+    /// One request that shows it.
+    pub example: Option<Example>,
+    /// That one and others.
+    pub examples: Vec<Example>,
+    /// The rule that would silence it.
+    pub ignore: String,
+}
+
+/// What to make of a difference, from the worst to the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// More often than chance allows.
+    Confirmed,
+    /// As confirmed; the field is of another type or kind of value.
+    Shape,
+    /// Good answers never differ so, but it was not seen often enough to be sure; or
+    /// the noise was not measured.
+    New,
+    /// Good answers differ so too.
+    Noise,
+    /// Not a difference in content.
+    Note,
+}
+
+/// What was compared of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Such as `GET /users/{id}`.
+    pub endpoint: String,
+    /// Equal and different ones.
+    pub compared: u64,
+    /// See [`Report::equal`].
+    pub equal: u64,
+    /// See [`Report::different`].
+    pub different: u64,
+    /// See [`Report::failed`].
+    pub failed: u64,
+    /// See [`Report::not_compared`].
+    pub not_compared: BTreeMap<String, u64>,
+}
+
+impl Report {
+    pub(super) fn new(settings: &Settings, endpoints: &[(String, &Tally)]) -> Self {
+        let mut findings: Vec<Finding> =
+            endpoints.iter().flat_map(|(name, tally)| findings_of(name, tally)).collect();
+        classify(settings, &mut findings, endpoints);
+        // What only good answers do is counted for the test and not worth a line.
+        findings.retain(|finding| finding.b + finding.both > 0);
+        let rank = |f: &Finding| (f.class, f.q, std::cmp::Reverse(f.b));
+        findings.sort_by(|one, other| {
+            rank(one).partial_cmp(&rank(other)).unwrap_or(std::cmp::Ordering::Equal)
+        });
+
+        let sum = |count: fn(&Tally) -> u64| endpoints.iter().map(|(_, tally)| count(tally)).sum();
+        let mut not_compared = BTreeMap::new();
+        for (reason, count) in endpoints.iter().flat_map(|(_, tally)| &tally.not_compared) {
+            *not_compared.entry(reason.clone()).or_default() += count;
+        }
+        let (equal, different): (u64, u64) =
+            (sum(|tally| tally.equal), sum(|tally| tally.different));
+        let compared = equal + different;
+        let (verdict, requests_needed) = judge(settings, &findings, compared);
+        Self {
+            compared,
+            equal,
+            different,
+            failed: sum(|tally| tally.failed),
+            not_compared,
+            verdict,
+            requests_needed,
+            noise_measured: compared > 0 && sum(|tally| tally.paired) == compared,
+            findings,
+            endpoints: endpoints.iter().map(|(name, tally)| coverage(name, tally)).collect(),
+        }
+    }
+}
+
+fn findings_of<'a>(endpoint: &'a str, tally: &'a Tally) -> impl Iterator<Item = Finding> + 'a {
+    let counts = tally
+        .fields
+        .iter()
+        .flat_map(|(field, kinds)| kinds.iter().map(move |(kind, counts)| (field, *kind, counts)));
+    counts.map(move |(field, kind, counts)| finding(endpoint, tally, (field, kind, counts)))
+}
+
+fn finding(endpoint: &str, tally: &Tally, (field, kind, counts): (&str, Kind, &Counts)) -> Finding {
+    let b = counts.b + counts.alone;
+    let examples: Vec<Example> = counts.examples.iter().map(Example::unranked).collect();
+    Finding {
+        endpoint: endpoint.to_owned(),
+        field: field.to_owned(),
+        kind,
+        b,
+        c: counts.c,
+        both: counts.both,
+        n: tally.equal + tally.different,
+        p: mcnemar(b, counts.c),
+        q: 1.0,
+        class: Class::Noise,
+        example: examples.first().cloned(),
+        examples,
+        ignore: Rules::silencing(endpoint, field, kind),
+    }
+}
+
+/// Sets q and class. Notes are no hypotheses: they neither cost nor gain anything.
+fn classify(settings: &Settings, findings: &mut [Finding], endpoints: &[(String, &Tally)]) {
+    let tested: Vec<usize> =
+        (0..findings.len()).filter(|at| !findings[*at].kind.is_note()).collect();
+    let p: Vec<f64> = tested.iter().map(|at| findings[*at].p).collect();
+    for (at, q) in tested.iter().zip(benjamini_hochberg(&p)) {
+        findings[*at].q = q;
+    }
+    for finding in findings {
+        let tally = endpoints.iter().find(|(name, _)| *name == finding.endpoint);
+        let measured = tally.is_some_and(|(_, tally)| tally.paired == finding.n);
+        finding.class = class(settings, finding, measured);
+    }
+}
+
+fn class(settings: &Settings, finding: &Finding, measured: bool) -> Class {
+    if finding.kind.is_note() {
+        return Class::Note;
+    }
+    let sure = measured || is_hard(&finding.field, finding.kind);
+    if finding.q <= settings.alpha && sure {
+        return match finding.kind {
+            Kind::Type | Kind::Shape => Class::Shape,
+            _ => Class::Confirmed,
+        };
+    }
+    if finding.b > 0 && finding.c == 0 && finding.both == 0 { Class::New } else { Class::Noise }
+}
+
+fn judge(settings: &Settings, findings: &[Finding], compared: u64) -> (Judgement, Option<u64>) {
+    let any = |class| findings.iter().any(|finding| finding.class == class);
+    if any(Class::Confirmed) || any(Class::Shape) {
+        return (Judgement::Different, None);
+    }
+    let floor = enough(settings.share, settings.confidence).saturating_sub(compared);
+    if any(Class::New) {
+        return (Judgement::Unsure, Some(floor.max(until_confirmed(settings, findings))));
+    }
+    if floor > 0 { (Judgement::Unsure, Some(floor)) } else { (Judgement::Same, None) }
+}
+
+/// Requests until the new finding that is nearest to it would be confirmed, if it goes
+/// on as often as so far.
+fn until_confirmed(settings: &Settings, findings: &[Finding]) -> u64 {
+    let tested = findings.iter().filter(|finding| !finding.kind.is_note()).count().max(1);
+    let enough = (tested as f64 / settings.alpha).log2().ceil();
+    let new = findings.iter().filter(|finding| finding.class == Class::New);
+    let left = new.map(|finding| {
+        let every = finding.n as f64 / finding.b as f64;
+        ((enough - finding.b as f64).max(0.0) * every).ceil() as u64
+    });
+    left.min().unwrap_or(0)
+}
+
+fn coverage(endpoint: &str, tally: &Tally) -> Coverage {
+    Coverage {
+        endpoint: endpoint.to_owned(),
+        compared: tally.equal + tally.different,
+        equal: tally.equal,
+        different: tally.different,
+        failed: tally.failed,
+        not_compared: tally.not_compared.clone(),
+    }
+}

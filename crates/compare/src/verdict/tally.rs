@@ -1,0 +1,182 @@
+//! The counts of one endpoint.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use umbra_record::{hash, id};
+
+use crate::{Difference, Kind, difference::shorten, endpoint::Merge};
+
+/// Most pairs of field and kind of one endpoint; differences in further ones are
+/// counted together.
+const MAX_FIELDS: usize = 500;
+/// Name of what is counted together beyond [`MAX_FIELDS`].
+const OTHERS: &str = "(other fields)";
+/// Examples kept of each field and kind.
+const MAX_EXAMPLES: usize = 3;
+/// Reasons for not comparing that are told apart.
+const MAX_REASONS: usize = 20;
+
+/// One request that shows a difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// Its id.
+    pub id: String,
+    /// Both sides, shortened.
+    pub note: String,
+    /// Decides which examples are kept: a hash of the id, so that each request has the
+    /// same chance and the order of requests has no part in it.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    rank: u64,
+}
+
+fn is_zero(rank: &u64) -> bool {
+    *rank == 0
+}
+
+impl Example {
+    /// As it is shown.
+    pub(super) fn unranked(&self) -> Self {
+        Self { rank: 0, ..self.clone() }
+    }
+}
+
+/// What is counted of one endpoint.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(super) equal: u64,
+    pub(super) different: u64,
+    /// Of the different: no answer of the candidate, or one that broke off.
+    pub(super) failed: u64,
+    /// Of the compared: those with a second good answer.
+    pub(super) paired: u64,
+    pub(super) not_compared: BTreeMap<String, u64>,
+    pub(super) fields: BTreeMap<String, BTreeMap<Kind, Counts>>,
+}
+
+/// Counts of one field and kind.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Only the candidate differs.
+    pub(super) b: u64,
+    /// Only the second good answer differs.
+    pub(super) c: u64,
+    /// Both differ.
+    pub(super) both: u64,
+    /// The candidate differs, and there was no second good answer.
+    pub(super) alone: u64,
+    pub(super) examples: Vec<Example>,
+}
+
+impl Tally {
+    pub(super) fn compared(
+        &mut self,
+        id: &[u8],
+        candidate: &[Difference],
+        noise: Option<&[Difference]>,
+    ) {
+        if candidate.iter().all(|difference| difference.kind.is_note()) {
+            self.equal += 1;
+        } else {
+            self.different += 1;
+        }
+        self.failed += u64::from(candidate.iter().any(|difference| difference.field == "failure"));
+        self.paired += u64::from(noise.is_some());
+
+        // Fields beyond the bound share one counter, which a request moves once.
+        let mut flags: BTreeMap<(&str, Kind), (Option<&str>, bool)> = BTreeMap::new();
+        for difference in candidate {
+            let key = self.key(&difference.field, difference.kind);
+            flags.entry(key).or_default().0.get_or_insert(&difference.note);
+        }
+        for difference in noise.unwrap_or_default() {
+            let key = self.key(&difference.field, difference.kind);
+            flags.entry(key).or_default().1 = true;
+        }
+        let flags: Vec<_> = flags
+            .into_iter()
+            .map(|((field, kind), flags)| (field.to_owned(), kind, flags))
+            .collect();
+        for (field, kind, (candidate, noisy)) in flags {
+            let counts = self.counts(field, kind);
+            match (candidate, noisy, noise.is_some()) {
+                (Some(_), true, _) => counts.both += 1,
+                (Some(_), false, true) => counts.b += 1,
+                (Some(_), false, false) => counts.alone += 1,
+                (None, _, _) => counts.c += 1,
+            }
+            if let (Some(note), false) = (candidate, noisy) {
+                counts.example(id, note);
+            }
+        }
+    }
+
+    pub(super) fn not_compared(&mut self, reason: &str) {
+        let known = self.not_compared.contains_key(reason);
+        let reason = if known || self.not_compared.len() < MAX_REASONS { reason } else { "other" };
+        *self.not_compared.entry(shorten(reason, 60)).or_default() += 1;
+    }
+
+    /// The counter of a field and kind: its own, or the shared one if there are too
+    /// many already.
+    fn key<'a>(&self, field: &'a str, kind: Kind) -> (&'a str, Kind) {
+        let known = self.fields.get(field).is_some_and(|kinds| kinds.contains_key(&kind));
+        if known || self.len() < MAX_FIELDS { (field, kind) } else { (OTHERS, Kind::More) }
+    }
+
+    fn len(&self) -> usize {
+        self.fields.values().map(BTreeMap::len).sum()
+    }
+
+    fn counts(&mut self, field: String, kind: Kind) -> &mut Counts {
+        self.fields.entry(field).or_default().entry(kind).or_default()
+    }
+}
+
+impl Merge for Tally {
+    fn merge(&mut self, other: Self) {
+        self.equal += other.equal;
+        self.different += other.different;
+        self.failed += other.failed;
+        self.paired += other.paired;
+        for (reason, count) in other.not_compared {
+            let room =
+                self.not_compared.contains_key(&reason) || self.not_compared.len() < MAX_REASONS;
+            let reason = if room { reason } else { "other".to_owned() };
+            *self.not_compared.entry(reason).or_default() += count;
+        }
+        for (field, kinds) in other.fields {
+            for (kind, counts) in kinds {
+                let (field, kind) = self.key(&field, kind);
+                self.counts(field.to_owned(), kind).merge(counts);
+            }
+        }
+    }
+}
+
+impl Counts {
+    fn merge(&mut self, other: Self) {
+        self.b += other.b;
+        self.c += other.c;
+        self.both += other.both;
+        self.alone += other.alone;
+        self.examples.extend(other.examples);
+        self.keep_examples();
+    }
+
+    fn example(&mut self, id: &[u8], note: &str) {
+        let rank = u64::from_be_bytes(hash::of(id)[..8].try_into().expect("8 of 16 bytes")).max(1);
+        let full = self.examples.len() >= MAX_EXAMPLES;
+        if full && self.examples.last().is_some_and(|last| last.rank <= rank) {
+            return;
+        }
+        self.examples.push(Example { id: id::text(id), note: note.to_owned(), rank });
+        self.keep_examples();
+    }
+
+    fn keep_examples(&mut self) {
+        self.examples.sort_by(|one, other| (one.rank, &one.id).cmp(&(other.rank, &other.id)));
+        self.examples.dedup_by(|one, other| one.id == other.id);
+        self.examples.truncate(MAX_EXAMPLES);
+    }
+}
