@@ -16,6 +16,21 @@
 //! | 6 body, 9.3 persistence | `framing` |
 //! | 7 transfer codings | `body` |
 //! | RFC 9110 7.6 forwarding | `forward` |
+//!
+//! Where the RFC leaves a choice:
+//! - Both framing fields, or one of them twice, even with equal values: refused.
+//!   A coding but `chunked`: 501. HTTP/1.x but 1.0 and 1.1: 505.
+//! - An absolute-form target may differ from Host and wins. User information,
+//!   an empty host, a fragment: refused. Other bytes of path and query pass,
+//!   also those RFC 3986 does not know.
+//! - A Connection field does not remove what the framing, the target or the
+//!   trace of the request depend on, whatever it names.
+//! - Fields that steer this connection or frame a message: refused in trailers.
+//! - An upgrade to another HTTP (`h2c`) is not passed on.
+//! - From the upstream the same is refused as from a client, as 502; also
+//!   whitespace before a colon, which might be removed instead.
+//! - Max-Forwards and a missing Date are left as they are: to client and upstream
+//!   the agent is not there.
 
 mod body;
 mod fields;
