@@ -61,7 +61,7 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        self.free.try_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).is_ok()
+        self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).is_ok()
     }
 
     fn give(&self, bytes: usize) {
@@ -124,6 +124,16 @@ impl Charge {
         taken
     }
 
+    /// Gives all of it back.
+    pub(crate) fn release(&mut self) {
+        self.credit.give(std::mem::take(&mut self.bytes));
+    }
+
+    /// Takes its bytes out into a charge of their own.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { credit: Rc::clone(&self.credit), bytes: std::mem::take(&mut self.bytes) }
+    }
+
     /// Takes it off the lane, to travel to another thread.
     pub(crate) fn detach(mut self) -> DetachedCharge {
         let bytes = std::mem::take(&mut self.bytes);
@@ -133,7 +143,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.credit.give(self.bytes);
+        self.release();
     }
 }
 

@@ -5,8 +5,18 @@ mod agent;
 mod budget;
 mod clock;
 mod config;
+mod drain;
 pub mod h1;
+mod lane;
+mod listener;
+mod proxy;
+mod record;
+mod recorder;
 mod stats;
+mod tap;
+mod tee;
+mod thread;
+mod upstream;
 
 pub use agent::run;
 pub use config::{Config, RecordResponses, Upstream};

@@ -1,0 +1,344 @@
+//! One thread's way into the log: numbers its records per partition, counts what
+//! became of them, tells losses as Gaps and its state as Marks. Shares nothing
+//! with other lanes but the log itself. What the records say is decided by its
+//! callers.
+
+mod flights;
+mod gaps;
+mod ledger;
+mod losses;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use umbra_log::{Append, Entry, Loss, Position, Rejected};
+use umbra_record::{
+    encode::{self, Envelope},
+    pb,
+};
+
+use crate::stats::LaneStats;
+pub(crate) use flights::{Flight, Flights};
+use gaps::Gaps;
+use ledger::Ledger;
+pub(crate) use losses::Losses;
+
+/// The part of a log a lane uses. Lanes are not generic over the log: nothing
+/// that is called once per record gains from it.
+pub(crate) trait Queue: Send + Sync {
+    fn partitions(&self) -> u32;
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected>;
+    fn durable(&self, partition: u32) -> u64;
+    fn losses(&self) -> Vec<Loss>;
+}
+
+impl<A: Append> Queue for A {
+    fn partitions(&self) -> u32 {
+        Append::partitions(self)
+    }
+
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
+        Append::enqueue(self, entry)
+    }
+
+    fn durable(&self, partition: u32) -> u64 {
+        Append::durable(self, partition)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        Append::losses(self)
+    }
+}
+
+/// What all lanes of an agent have in common.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) agent: [u8; 16],
+    pub(crate) lanes: u32,
+    pub(crate) host: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// Where a record belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) partition: u32,
+    pub(crate) key: &'a [u8],
+    /// Of the request the record is about.
+    pub(crate) time_ns: u64,
+}
+
+/// Kinds of records, by the word outside readers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Response,
+    Part,
+    Gap,
+    Mark,
+}
+
+/// A record that was not accepted: the reason, fit for a metric, and whether it
+/// may be accepted later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotTaken {
+    pub(crate) reason: &'static str,
+    pub(crate) later: bool,
+}
+
+/// The writing side of one thread.
+pub(crate) struct Lane {
+    number: u32,
+    identity: Arc<Identity>,
+    log: Arc<dyn Queue>,
+    stats: Arc<LaneStats>,
+    losses: Arc<Losses>,
+    partitions: Vec<Partition>,
+    gaps: Gaps,
+    gap_partition: u32,
+    /// The record being encoded; used again and again.
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    sequence: u64,
+    ledger: Ledger,
+    marked_ns: u64,
+    ended: bool,
+}
+
+impl Kind {
+    fn word(self) -> &'static [u8] {
+        match self {
+            Self::Request => b"request",
+            Self::Response => b"response",
+            Self::Part => b"part",
+            Self::Gap => b"gap",
+            Self::Mark => b"mark",
+        }
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(
+        number: u32,
+        identity: Arc<Identity>,
+        log: Arc<dyn Queue>,
+        stats: Arc<LaneStats>,
+        losses: Arc<Losses>,
+    ) -> Self {
+        Self {
+            number,
+            identity,
+            log,
+            stats,
+            losses,
+            partitions: Vec::new(),
+            gaps: Gaps::default(),
+            gap_partition: number,
+            buffer: Vec::with_capacity(4096),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &LaneStats {
+        &self.stats
+    }
+
+    /// The process this lane belongs to.
+    pub(crate) fn agent(&self) -> &[u8; 16] {
+        &self.identity.agent
+    }
+
+    /// How many partitions the log has now.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.log.partitions().max(1)
+    }
+
+    /// Hands a request's record to the log; counted as recorded if it is taken.
+    /// If not, the caller tries again or says `lose`.
+    pub(crate) fn request(
+        &mut self,
+        place: Place<'_>,
+        message: &encode::RequestParts<'_>,
+    ) -> Result<(), NotTaken> {
+        self.append(place, Kind::Request, &message.id, 1, |out| message.encode(out))?;
+        self.stats.recorded.add(1);
+        Ok(())
+    }
+
+    /// Hands any record to the log. Its sequence number is used up only if it is
+    /// taken.
+    pub(crate) fn append(
+        &mut self,
+        place: Place<'_>,
+        kind: Kind,
+        id: &[u8],
+        weight: u32,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotTaken> {
+        self.buffer.clear();
+        encode(&mut self.buffer);
+        let partition = partition(&mut self.partitions, place.partition);
+        let sequence = partition.sequence + 1;
+        let (agent, lane) = (self.identity.agent, self.number);
+        Envelope { agent, lane, key: place.key, sequence }.encode(&mut self.buffer);
+        let headers = [("umbra-kind", kind.word()), ("umbra-id", id)];
+        let entry = Entry {
+            partition: place.partition,
+            time_ns: place.time_ns,
+            key: place.key,
+            headers: if id.is_empty() { &headers[..1] } else { &headers },
+            payload: &self.buffer,
+            weight,
+        };
+        let taken = self.log.enqueue(&entry);
+        if self.buffer.capacity() > 4 << 20 {
+            self.buffer = Vec::with_capacity(4096);
+        }
+        let position = taken.map_err(|rejected| NotTaken::of(&rejected))?;
+        partition.sequence = sequence;
+        partition.ledger.push(position.number, sequence, weight, place.time_ns);
+        Ok(())
+    }
+
+    /// Counts a request that will not be in the log.
+    pub(crate) fn lose(&mut self, reason: &'static str, start_ns: u64) {
+        self.stats.lose(reason, 1);
+        self.gaps.add(reason, 1, start_ns, start_ns);
+    }
+
+    /// A request that was counted as recorded is of no use after all.
+    pub(crate) fn lose_recorded(&mut self, reason: &'static str, start_ns: u64) {
+        self.stats.recorded.sub(1);
+        self.lose(reason, start_ns);
+    }
+
+    /// Learns from the log what is durable and what it lost.
+    pub(crate) fn settle(&mut self) {
+        // Watermarks first: what a watermark passes because it was lost has been
+        // told to `losses` by then, and must be found before it is forgotten.
+        let durable: Vec<u64> =
+            (0..self.partitions.len()).map(|at| self.log.durable(at as u32)).collect();
+        for loss in self.losses.fetch(self.number, &*self.log) {
+            let Some(partition) = self.partitions.get_mut(loss.partition as usize) else {
+                continue;
+            };
+            for run in partition.ledger.lose(loss.first, loss.last) {
+                self.stats.recorded.sub(run.requests);
+                self.stats.lose(loss.reason, run.requests);
+                self.gaps.add_run(loss.reason, self.number, loss.partition, run);
+            }
+        }
+        for (partition, durable) in self.partitions.iter_mut().zip(durable) {
+            partition.ledger.settle(durable);
+        }
+    }
+
+    /// Counts as lost what the log holds and did not make durable. For the end,
+    /// after a flush and `settle`.
+    pub(crate) fn give_up_undurable(&mut self) {
+        for partition in &mut self.partitions {
+            for run in partition.ledger.lose(0, u64::MAX) {
+                self.stats.recorded.sub(run.requests);
+                self.stats.lose("not_flushed", run.requests);
+            }
+        }
+    }
+
+    /// Writes the losses so far as Gap records, as far as the log takes them.
+    /// Says whether none are left.
+    pub(crate) fn write_gaps(&mut self, now_ns: u64) -> bool {
+        while let Some((reason, gap)) = self.gaps.take() {
+            let partition = self.gap_partition % self.partitions();
+            let message = gap.message(reason);
+            let place = Place { partition, key: &[], time_ns: now_ns };
+            let taken = self.append(place, Kind::Gap, &[], 0, |out| encode::gap(&message, out));
+            if taken.is_err() {
+                self.gaps.put_back(reason, gap);
+                return false;
+            }
+            self.gap_partition = self.gap_partition.wrapping_add(1);
+        }
+        self.gaps.is_empty()
+    }
+
+    /// Writes a Mark into each partition that had none for `every`. `low_ns`: no
+    /// later request of this lane starts earlier.
+    pub(crate) fn write_marks(&mut self, now_ns: u64, low_ns: u64, every: Duration) {
+        let partitions = self.partitions();
+        // With thousands of partitions, marks alone would be a load.
+        let every = every.max(Duration::from_millis(5) * partitions).as_nanos() as u64;
+        for number in 0..partitions {
+            let state = partition(&mut self.partitions, number);
+            if state.marked_ns != 0 && now_ns.saturating_sub(state.marked_ns) < every {
+                continue;
+            }
+            if self.write_mark(number, now_ns, low_ns, false).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes the last Mark of each partition. Says whether all are written; what
+    /// is missing is tried again by the next call.
+    pub(crate) fn write_final_marks(&mut self, now_ns: u64) -> bool {
+        (0..self.partitions()).all(|number| {
+            partition(&mut self.partitions, number).ended
+                || self.write_mark(number, now_ns, now_ns, true).is_ok()
+        })
+    }
+
+    fn write_mark(
+        &mut self,
+        number: u32,
+        now_ns: u64,
+        low_ns: u64,
+        last: bool,
+    ) -> Result<(), NotTaken> {
+        let message = self.mark(number, now_ns, low_ns, last);
+        let place = Place { partition: number, key: &[], time_ns: now_ns };
+        self.append(place, Kind::Mark, &[], 0, |out| encode::mark(&message, out))?;
+        let state = partition(&mut self.partitions, number);
+        state.marked_ns = now_ns;
+        state.ended = last;
+        Ok(())
+    }
+
+    fn mark(&mut self, number: u32, now_ns: u64, low_ns: u64, last: bool) -> pb::Mark {
+        let lost = self.stats.lost();
+        let (recorded, not_selected) = (self.stats.recorded.get(), self.stats.not_selected.get());
+        pb::Mark {
+            low_ns,
+            last_sequence: partition(&mut self.partitions, number).sequence,
+            r#final: last,
+            at_ns: now_ns,
+            // What is decided, so that the sum holds at any moment.
+            requests: recorded + not_selected + lost.values().sum::<u64>(),
+            recorded,
+            not_selected,
+            lost: lost.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect(),
+            lanes: self.identity.lanes,
+            host: self.identity.host.clone(),
+            labels: self.identity.labels.clone().into_iter().collect(),
+        }
+    }
+}
+
+impl NotTaken {
+    fn of(rejected: &Rejected) -> Self {
+        match rejected {
+            Rejected::Full => Self { reason: "log_full", later: true },
+            Rejected::TooLarge { .. } => Self { reason: "too_large", later: false },
+            Rejected::Closed(_) => Self { reason: "log_closed", later: false },
+        }
+    }
+}
+
+/// The state of a partition, which may be new.
+fn partition(partitions: &mut Vec<Partition>, number: u32) -> &mut Partition {
+    let at = number as usize;
+    if partitions.len() <= at {
+        partitions.resize_with(at + 1, Partition::default);
+    }
+    &mut partitions[at]
+}

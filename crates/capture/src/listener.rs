@@ -1,0 +1,145 @@
+//! Accepting connections from sockets that all capture threads share. Neither a
+//! client's reset nor a full table of descriptors ends it, and none makes it spin.
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
+};
+
+/// Pause after an error that would come again at once, such as too many open
+/// files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One thread's part in accepting.
+pub(crate) struct Acceptor {
+    listeners: Vec<TcpListener>,
+    /// Which listener is asked first next time.
+    turn: usize,
+    /// Bounds the connections of all threads.
+    permits: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+    waiting: Option<Permit>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+type Permit =
+    Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>> + Send>>;
+
+/// A client's connection, and its place among the most allowed.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+impl Acceptor {
+    /// Must be called on the thread's runtime.
+    pub(crate) fn new(
+        listeners: &[std::net::TcpListener],
+        permits: Arc<Semaphore>,
+    ) -> io::Result<Self> {
+        let listeners = listeners
+            .iter()
+            .map(|listener| {
+                let listener = listener.try_clone()?;
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
+    }
+
+    /// The next connection. Cancel-safe.
+    pub(crate) async fn accept(&mut self) -> Accepted {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// A connection that is already waiting to be accepted.
+    pub(crate) fn accept_waiting(&mut self) -> Option<Accepted> {
+        self.pause = None;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll(&mut cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                std::task::ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            // First the permit: a connection that finds no place stays in the
+            // system's queue.
+            let permit = match self.permit.take() {
+                Some(permit) => permit,
+                None => std::task::ready!(self.poll_permit(cx)),
+            };
+            match self.poll_listeners(cx) {
+                Poll::Ready(Ok((stream, peer))) => {
+                    return Poll::Ready(Accepted { stream, peer, permit });
+                }
+                Poll::Ready(Err(error)) => {
+                    self.permit = Some(permit);
+                    self.pause_after(&error);
+                }
+                Poll::Pending => {
+                    self.permit = Some(permit);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            self.waiting = None;
+            return Poll::Ready(permit);
+        }
+        let permits = &self.permits;
+        let waiting =
+            self.waiting.get_or_insert_with(|| Box::pin(Arc::clone(permits).acquire_owned()));
+        let permit = std::task::ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        match permit {
+            Ok(permit) => Poll::Ready(permit),
+            // Nobody closes the semaphore.
+            Err(_) => Poll::Pending,
+        }
+    }
+
+    fn poll_listeners(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        for _ in 0..self.listeners.len() {
+            let at = self.turn % self.listeners.len();
+            self.turn = at + 1;
+            if let Poll::Ready(result) = self.listeners[at].poll_accept(cx) {
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn pause_after(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+            return;
+        }
+        tracing::warn!(%error, "cannot accept connections for a moment");
+        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+    }
+}

@@ -1,0 +1,101 @@
+//! The inline proxy: a client's connection, its requests one after the other,
+//! each forwarded to the upstream while the tees look on. Everything here is the
+//! live path; the tees never make it wait.
+
+mod answer;
+mod connection;
+mod exchange;
+mod io;
+mod progress;
+mod receive;
+mod tunnel;
+mod upload;
+mod watchdog;
+
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::atomic::AtomicUsize};
+
+use tokio::net::TcpStream;
+use umbra_record::marker;
+
+use crate::{
+    drain::Stop,
+    h1::Limits,
+    tap::{Origin, Tap},
+    upstream::{Dialer, Pool},
+};
+pub(crate) use io::Buffers;
+
+/// What the connections of one capture thread share.
+pub(crate) struct Proxy {
+    pub(crate) tap: Rc<Tap>,
+    pub(crate) stop: Rc<Stop>,
+    pub(crate) pool: Pool,
+    dialer: Dialer,
+    buffers: Buffers,
+    limits: Limits,
+    /// Host for requests that have none.
+    upstream_authority: Vec<u8>,
+    /// Makes connection ids unique within the agent.
+    thread: u16,
+    connections: Cell<u64>,
+    /// Connections are dealt to partitions in turn, each thread from a start of
+    /// its own.
+    next_partition: Cell<u32>,
+}
+
+impl Proxy {
+    pub(crate) fn new(tap: Rc<Tap>, stop: Rc<Stop>, thread: u16) -> Self {
+        let config = &tap.config;
+        let upstream = &config.upstream;
+        let seed = tap.next_id(tap.now().wall_ns);
+        Self {
+            pool: Pool::default(),
+            dialer: Dialer::new(upstream.clone(), config.connect_timeout),
+            buffers: Buffers::default(),
+            limits: Limits { max_head: config.max_head, max_headers: config.max_headers },
+            upstream_authority: authority(&upstream.host, upstream.port),
+            thread,
+            connections: Cell::new(0),
+            next_partition: Cell::new(u32::from_be_bytes([seed[12], seed[13], seed[14], seed[15]])),
+            tap,
+            stop,
+        }
+    }
+
+    /// Serves a client's connection until it ends.
+    pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let origin = self.origin(peer);
+        connection::Connection::new(&self, origin).serve(stream, peer).await;
+    }
+
+    fn origin(&self, peer: SocketAddr) -> Origin {
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        let connection = u64::from(self.thread) << 48 | number;
+        let mut key = [0; 16];
+        let lane = self.tap.lane.borrow();
+        // The random end of the agent's id, then the connection.
+        key[..8].copy_from_slice(&lane.agent()[8..]);
+        key[8..].copy_from_slice(&connection.to_be_bytes());
+        let turn = self.next_partition.get();
+        self.next_partition.set(turn.wrapping_add(1));
+        Origin {
+            connection,
+            key,
+            partition: turn % lane.partitions(),
+            peer: peer.to_string(),
+            scheme: "http",
+            pending: AtomicUsize::new(0),
+        }
+    }
+
+    fn via() -> &'static [u8] {
+        marker::VIA_CAPTURE.as_bytes()
+    }
+}
+
+fn authority(host: &str, port: u16) -> Vec<u8> {
+    let host = host.trim_matches(['[', ']']);
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == 80 { host.into_bytes() } else { format!("{host}:{port}").into_bytes() }
+}

@@ -1,0 +1,141 @@
+//! A client's connection: its buffers and tees, and the requests on it.
+
+use std::{cell::RefCell, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{
+    Proxy,
+    io::{make_room, read, write_both},
+    receive::Received,
+    watchdog::Watchdog,
+};
+use crate::{
+    drain::StopWatch,
+    h1::{BodyDecoder, error_response},
+    tap::Origin,
+    tee::{AnswerTee, RequestTee},
+};
+
+/// After an error the client gets this long, and this much more to send, to read
+/// the answer; closing earlier would make its system throw the answer away
+/// (RFC 9112 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Everything that belongs to one client connection.
+pub(super) struct Connection<'a> {
+    pub(super) proxy: &'a Proxy,
+    /// Read and not used up.
+    pub(super) from_client: BytesMut,
+    pub(super) from_upstream: BytesMut,
+    /// The head of the request on its way; kept as long as it may be sent again.
+    pub(super) request_out: Vec<u8>,
+    /// The head of the answer on its way.
+    pub(super) out: Vec<u8>,
+    pub(super) request_body: BodyDecoder,
+    pub(super) answer_body: BodyDecoder,
+    pub(super) watchdog: Watchdog,
+    pub(super) stop: StopWatch,
+    /// The client's address without the port, for X-Forwarded-For.
+    pub(super) client: String,
+    // In this order: when the connection is dropped in the middle of an exchange,
+    // the request is recorded before its answer.
+    pub(super) request: RefCell<RequestTee>,
+    pub(super) answer: RefCell<AnswerTee>,
+}
+
+/// Whether a connection serves another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It does.
+    Next,
+    /// All is said.
+    Close,
+    /// The last answer may still be on its way while the client is sending.
+    Linger,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(proxy: &'a Proxy, origin: Origin) -> Self {
+        let origin = Arc::new(origin);
+        Self {
+            from_client: BytesMut::new(),
+            from_upstream: BytesMut::new(),
+            request_out: Vec::with_capacity(1024),
+            out: Vec::with_capacity(1024),
+            request_body: BodyDecoder::new(&proxy.limits),
+            answer_body: BodyDecoder::new(&proxy.limits),
+            watchdog: Watchdog::new(),
+            stop: proxy.stop.watch(origin.connection),
+            client: String::new(),
+            request: RefCell::new(RequestTee::new(proxy.tap.clone(), Arc::clone(&origin))),
+            answer: RefCell::new(AnswerTee::new(proxy.tap.clone(), origin)),
+            proxy,
+        }
+    }
+
+    /// Serves its requests until one side has had enough.
+    pub(super) async fn serve(mut self, mut stream: TcpStream, peer: SocketAddr) {
+        crate::upstream::prepare(&stream);
+        self.client = peer.ip().to_canonical().to_string();
+        loop {
+            let after = match self.receive(&mut stream).await {
+                Received::Head(started, len) => self.exchange(&mut stream, started, len).await,
+                Received::End => After::Close,
+                Received::Slow => {
+                    self.refused("header_timeout");
+                    self.say(&mut stream, error_response(408)).await
+                }
+                Received::Malformed(malformed) => {
+                    self.refused(malformed.reason);
+                    self.say(&mut stream, malformed.response()).await
+                }
+            };
+            self.proxy.buffers.take_back(&mut self.from_upstream);
+            match after {
+                After::Next => {}
+                After::Close => return,
+                After::Linger => return self.linger(&mut stream).await,
+            }
+        }
+    }
+
+    /// Counts a message that is refused.
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.proxy.tap.lane.borrow().stats().refuse(reason);
+    }
+
+    /// Sends an answer of our own, the last on this connection.
+    pub(super) async fn say(&mut self, stream: &mut TcpStream, answer: &[u8]) -> After {
+        let sent = tokio::time::timeout(LINGER, write_both(stream, answer, &[])).await;
+        match sent {
+            Ok(Ok(())) => After::Linger,
+            _ => After::Close,
+        }
+    }
+
+    /// Closes our direction and reads on until the client closes its own.
+    async fn linger(mut self, stream: &mut TcpStream) {
+        // What the client does from here on is nobody's concern any more.
+        self.request.get_mut().emit();
+        self.answer.get_mut().emit();
+        let rest = async {
+            stream.shutdown().await?;
+            let (mut half, _) = stream.split();
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                self.from_client.clear();
+                make_room(&mut self.from_client);
+                match read(&mut half, &mut self.from_client).await? {
+                    0 => break,
+                    n => left = left.saturating_sub(n),
+                }
+            }
+            io::Result::Ok(())
+        };
+        // Whatever ends it, the connection is over.
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+}

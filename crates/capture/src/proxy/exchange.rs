@@ -1,0 +1,368 @@
+//! One request and its answer.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future as _, pending, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Buf as _;
+use tokio::net::TcpStream;
+use umbra_record::pb::Failure;
+
+use super::{
+    Proxy,
+    answer::{Answer, Answered, Asked},
+    connection::{After, Connection},
+    io::try_write_both,
+    progress::{Due, Patience, Progress, Waits},
+    receive::Started,
+    tunnel::tunnel,
+    upload::{Upload, Uploaded, look},
+};
+use crate::{
+    h1::{ForwardChanges, Malformed, MethodKind, Version, error_response, write_request_head},
+    tee::{AnswerTee, RequestTee},
+    upstream::Fault,
+};
+
+/// What the exchange has to know of the request.
+#[derive(Clone, Copy)]
+struct Facts {
+    method: MethodKind,
+    version: Version,
+    keep_alive: bool,
+    upgrade: bool,
+    idempotent: bool,
+}
+
+/// How far the request is on its way before the exchange runs.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// Bytes of head and body that the upstream's socket has taken.
+    written: usize,
+    /// Body bytes at the start of the client's buffer that belong to the first
+    /// write.
+    at_hand: usize,
+    /// All of it: nothing is left to upload.
+    whole: bool,
+}
+
+/// How an exchange over one upstream connection ended.
+enum Ended {
+    /// By the answer; whether all of the request was passed on.
+    Answer(Answered, bool),
+    /// The client is gone.
+    ClientGone,
+    /// The client sent nothing for too long; whether an answer had begun.
+    ClientSilent(bool),
+    /// The client's body is refused; whether an answer had begun.
+    Malformed(Malformed, bool),
+    /// Too long without an answer's head, or without reading the request.
+    UpstreamSilent(bool),
+}
+
+enum Event {
+    Uploaded(Uploaded),
+    Answered(Answered),
+    Due(Due),
+}
+
+impl Connection<'_> {
+    /// Forwards the request whose head is the first `len` bytes of the buffer.
+    pub(super) async fn exchange(
+        &mut self,
+        client: &mut TcpStream,
+        started: Started,
+        len: usize,
+    ) -> After {
+        if self.request.get_mut().head_mut().is_connect() {
+            self.refused("connect");
+            return self.say(client, error_response(405)).await;
+        }
+        let facts = self.begin(started, len);
+        let seen = {
+            let tee = self.request.get_mut();
+            look(&mut self.request_body, &self.from_client, None, tee)
+        };
+        if let Some(malformed) = seen.fault {
+            self.refused(malformed.reason);
+            return self.say(client, malformed.response()).await;
+        }
+        let after = self.forward(client, facts, seen.len).await;
+        self.request.get_mut().emit();
+        if self.request.get_mut().is_lost() {
+            self.answer.get_mut().discard();
+        }
+        self.answer.get_mut().emit();
+        after
+    }
+
+    /// Hands the request to the tees and writes the head for the upstream.
+    fn begin(&mut self, started: Started, len: usize) -> Facts {
+        let request = self.request.get_mut();
+        request.begin(started.at, &self.from_client[..len], started.flight);
+        self.answer.get_mut().begin(request);
+        self.from_client.advance(len);
+        let (head, bytes) = request.head();
+        self.request_body.start(head.body());
+        self.request_out.clear();
+        let changes = ForwardChanges {
+            forwarded_for: Some(self.client.as_bytes()),
+            forwarded_proto: Some(b"http"),
+            via: Some(Proxy::via()),
+            default_host: &self.proxy.upstream_authority,
+        };
+        write_request_head(&mut self.request_out, bytes, head, &changes);
+        Facts {
+            method: head.method_kind(),
+            version: head.version(),
+            keep_alive: head.keep_alive(),
+            upgrade: head.upgrade(),
+            idempotent: head.is_idempotent(),
+        }
+    }
+
+    /// Sends head and beginning of the body to the upstream and sees the exchange
+    /// through; a pooled connection that turns out to be closed is replaced once.
+    async fn forward(&mut self, client: &mut TcpStream, facts: Facts, at_hand: usize) -> After {
+        let mut pooled = self.proxy.pool.take(!facts.idempotent);
+        loop {
+            let fresh = pooled.is_none();
+            if fresh {
+                self.record_if_ended(facts);
+            }
+            let mut upstream = match pooled.take() {
+                Some(stream) => stream,
+                None => match self.proxy.dialer.connect().await {
+                    Ok(stream) => stream,
+                    Err(fault) => return self.fail(client, &fault).await,
+                },
+            };
+            // In most cases the socket takes all of it at once. Only then, while
+            // the upstream is already at work, the request is recorded.
+            let body = &self.from_client[..at_hand];
+            let first = try_write_both(&upstream, &self.request_out, body, 0);
+            self.record_if_ended(facts);
+            // An error shows again when the answer is read; there may be one.
+            let written = *first.as_ref().unwrap_or(&0);
+            let all = written == self.request_out.len() + at_hand;
+            let sent = Sent { written, at_hand, whole: all && self.request_body.is_done() };
+            if !fresh && is_broken(&first) {
+                continue;
+            }
+            let ended = self.run(client, &mut upstream, facts, sent).await;
+            let closed_unseen = matches!(
+                ended,
+                Ended::Answer(Answered::None { fault: Fault::Reset(_), untouched: true }, _)
+            );
+            if closed_unseen && !fresh && sent.whole && facts.idempotent {
+                continue;
+            }
+            if sent.whole {
+                self.from_client.advance(at_hand);
+            }
+            return self.end(client, upstream, ended).await;
+        }
+    }
+
+    /// Passes on the rest of the request and the answer, both at once.
+    async fn run(
+        &mut self,
+        client: &mut TcpStream,
+        upstream: &mut TcpStream,
+        facts: Facts,
+        sent: Sent,
+    ) -> Ended {
+        let config = &self.proxy.tap.config;
+        let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
+        let progress = Progress::new((!sent.whole).then_some(Waits::Upstream));
+        let (uploaded, begun) = (Cell::new(sent.whole), Cell::new(false));
+        let (client_reads, client_writes) = client.split();
+        let (upstream_reads, upstream_writes) = upstream.split();
+        let (request, stop, watchdog) = (&self.request, &self.stop, &mut self.watchdog);
+        let upload = Upload {
+            client: client_reads,
+            upstream: upstream_writes,
+            buf: &mut self.from_client,
+            body: &mut self.request_body,
+            tee: request,
+            progress: &progress,
+        };
+        let head = &self.request_out[..];
+        let mut uploading = pin!(async {
+            if sent.whole {
+                pending().await
+            } else {
+                upload.run(head, sent.written, sent.at_hand).await
+            }
+        });
+        let answer = Answer {
+            upstream: upstream_reads,
+            client: client_writes,
+            buf: &mut self.from_upstream,
+            out: &mut self.out,
+            body: &mut self.answer_body,
+            tee: &self.answer,
+            progress: &progress,
+            limits: &self.proxy.limits,
+            begun: &begun,
+            asked: Asked {
+                method: facts.method,
+                version: facts.version,
+                upgrade: facts.upgrade,
+                may_go_on: &|| facts.keep_alive && stop.since().is_none(),
+                uploaded: &uploaded,
+            },
+        };
+        let mut answering = pin!(answer.run());
+        let mut answered: Option<Answered> = None;
+        let mut sending = !sent.whole;
+        loop {
+            let event = poll_fn(|cx| {
+                if sending && let Poll::Ready(end) = uploading.as_mut().poll(cx) {
+                    return Poll::Ready(Event::Uploaded(end));
+                }
+                if answered.is_none()
+                    && let Poll::Ready(end) = answering.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Event::Answered(end));
+                }
+                let open_at = request.borrow().open_at();
+                progress.poll_due(cx, watchdog, patience, open_at).map(Event::Due)
+            })
+            .await;
+            match event {
+                Event::Uploaded(end) => {
+                    sending = false;
+                    progress.upload(None);
+                    match (end, answered.take()) {
+                        (Uploaded::Whole, before) => {
+                            uploaded.set(true);
+                            record_uploaded(request, &self.answer, facts);
+                            if let Some(answered) = before {
+                                return Ended::Answer(answered, true);
+                            }
+                        }
+                        // The answer is complete, only its request is not.
+                        (_, Some(answered)) => return Ended::Answer(answered, false),
+                        (Uploaded::ClientGone, None) => return Ended::ClientGone,
+                        (Uploaded::Malformed(malformed), None) => {
+                            return Ended::Malformed(malformed, begun.get());
+                        }
+                        // It may have answered before it closed.
+                        (Uploaded::UpstreamGone, None) => {}
+                    }
+                }
+                Event::Answered(end) => {
+                    progress.answer(None);
+                    // RFC 9112 9.6: an early answer. If the upstream keeps reading,
+                    // it gets the rest, and both connections can go on.
+                    let reads_on = matches!(end, Answered::Whole { upstream: true, .. });
+                    if !(sending && reads_on) {
+                        return Ended::Answer(end, uploaded.get());
+                    }
+                    answered = Some(end);
+                }
+                Event::Due(Due::Open) => request.borrow_mut().write_open(),
+                Event::Due(due) => match (answered.take(), due) {
+                    (Some(answered), _) => return Ended::Answer(answered, false),
+                    (None, Due::ClientSilent) => return Ended::ClientSilent(begun.get()),
+                    (None, _) => return Ended::UpstreamSilent(begun.get()),
+                },
+            }
+        }
+    }
+
+    async fn end(&mut self, client: &mut TcpStream, upstream: TcpStream, ended: Ended) -> After {
+        match ended {
+            Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
+                if reusable && uploaded {
+                    self.proxy.pool.put(upstream);
+                }
+                match (uploaded, keep) {
+                    (true, true) => After::Next,
+                    (true, false) => After::Close,
+                    (false, _) => After::Linger,
+                }
+            }
+            Ended::Answer(Answered::Tunnel, _) => self.tunnel(client, upstream).await,
+            Ended::Answer(Answered::None { fault, .. }, _) => self.fail(client, &fault).await,
+            Ended::Answer(Answered::Broken(fault), _) => {
+                self.answer.get_mut().fail(fault.failure(), &fault);
+                abort(client)
+            }
+            Ended::Answer(Answered::ClientGone(error), _) => {
+                self.answer.get_mut().fail(Failure::ClientGone, error);
+                After::Close
+            }
+            Ended::ClientGone => After::Close,
+            Ended::Malformed(malformed, begun) => {
+                self.refused(malformed.reason);
+                if begun { abort(client) } else { self.say(client, malformed.response()).await }
+            }
+            Ended::ClientSilent(true) | Ended::UpstreamSilent(true) => abort(client),
+            Ended::ClientSilent(false) => {
+                self.refused("body_timeout");
+                self.say(client, error_response(408)).await
+            }
+            Ended::UpstreamSilent(false) => self.fail(client, &Fault::Timeout("answer")).await,
+        }
+    }
+
+    async fn tunnel(&mut self, client: &mut TcpStream, mut upstream: TcpStream) -> After {
+        let (request, answer) = (self.request.get_mut(), self.answer.get_mut());
+        request.tunnel();
+        request.emit();
+        answer.ended();
+        answer.emit();
+        tunnel(client, &mut upstream, &mut self.from_client, &mut self.from_upstream).await;
+        After::Close
+    }
+
+    /// There will be no answer from the upstream: the client gets ours.
+    async fn fail(&mut self, client: &mut TcpStream, fault: &Fault) -> After {
+        tracing::debug!(%fault, "no answer from the upstream");
+        self.answer.get_mut().fail(fault.failure(), fault);
+        self.say(client, error_response(fault.status())).await
+    }
+
+    /// Whether it becomes a tunnel is part of an upgrade's record: it waits.
+    fn record_if_ended(&mut self, facts: Facts) {
+        let request = self.request.get_mut();
+        if facts.upgrade || !self.request_body.is_done() {
+            return request.hold();
+        }
+        request.emit();
+        if request.is_lost() {
+            self.answer.get_mut().discard();
+        }
+    }
+}
+
+/// All of the request has been passed on, while its answer is still to come.
+fn record_uploaded(request: &RefCell<RequestTee>, answer: &RefCell<AnswerTee>, facts: Facts) {
+    if facts.upgrade {
+        return;
+    }
+    let mut request = request.borrow_mut();
+    request.emit();
+    if request.is_lost() {
+        answer.borrow_mut().discard();
+    }
+}
+
+/// The client must not take what it has for the whole, so its connection ends with
+/// a reset.
+fn abort(client: &TcpStream) -> After {
+    // Without it the connection ends in the ordinary way.
+    let _ = socket2::SockRef::from(client).set_linger(Some(Duration::ZERO));
+    After::Close
+}
+
+fn is_broken(written: &io::Result<usize>) -> bool {
+    matches!(written, Err(error) if error.kind() != io::ErrorKind::WouldBlock)
+}

@@ -1,0 +1,97 @@
+//! Reading into and writing from a connection's buffers, with as few system calls
+//! and as little memory as the traffic needs.
+
+use std::{cell::RefCell, io, io::IoSlice};
+
+use bytes::BytesMut;
+use tokio::{io::AsyncReadExt, net::TcpStream, net::tcp::ReadHalf};
+
+/// First size of a read buffer; most messages fit.
+const SMALL: usize = 16 << 10;
+
+/// Size while a body streams.
+const LARGE: usize = 64 << 10;
+
+/// Most buffers kept for connections to come.
+const MAX_KEPT: usize = 256;
+
+/// Read buffers of one thread, so that an idle connection holds none.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    free: RefCell<Vec<BytesMut>>,
+}
+
+impl Buffers {
+    /// Gives `buf` memory, if it has none.
+    pub(super) fn lend(&self, buf: &mut BytesMut) {
+        if buf.capacity() == 0 {
+            let kept = self.free.borrow_mut().pop();
+            *buf = kept.unwrap_or_else(|| BytesMut::with_capacity(SMALL));
+        }
+    }
+
+    /// Takes the memory of an empty `buf` back.
+    pub(super) fn take_back(&self, buf: &mut BytesMut) {
+        if buf.is_empty() && buf.capacity() > 0 {
+            let mut buf = std::mem::take(buf);
+            buf.clear();
+            let mut free = self.free.borrow_mut();
+            // What a body had grown, or shares with a record, is not kept.
+            if free.len() < MAX_KEPT && buf.try_reclaim(SMALL) && buf.capacity() < LARGE {
+                free.push(buf);
+            }
+        }
+    }
+}
+
+/// Reads once. 0: the peer will send nothing more.
+pub(super) async fn read(from: &mut ReadHalf<'_>, buf: &mut BytesMut) -> io::Result<usize> {
+    make_room(buf);
+    from.read_buf(buf).await
+}
+
+/// Room for the next read: more than before if the buffer was filled.
+pub(super) fn make_room(buf: &mut BytesMut) {
+    if buf.spare_capacity_mut().len() < SMALL / 4 {
+        let size = if buf.capacity() == 0 { SMALL } else { LARGE };
+        buf.reserve(size);
+    }
+}
+
+/// Writes both slices completely, together where the socket takes it.
+pub(super) async fn write_both(to: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let mut written = 0;
+    loop {
+        written += match try_write_both(to, first, second, written) {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                to.writable().await?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if written >= first.len() + second.len() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes what the socket takes now of both slices, less the first `skip` bytes.
+pub(super) fn try_write_both(
+    to: &TcpStream,
+    first: &[u8],
+    second: &[u8],
+    skip: usize,
+) -> io::Result<usize> {
+    let in_second = skip.saturating_sub(first.len()).min(second.len());
+    let (first, second) = (&first[skip.min(first.len())..], &second[in_second..]);
+    if first.is_empty() && second.is_empty() {
+        return Ok(0);
+    }
+    let n = match (first.is_empty(), second.is_empty()) {
+        (false, true) => to.try_write(first)?,
+        (true, _) => to.try_write(second)?,
+        _ => to.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?,
+    };
+    if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) }
+}

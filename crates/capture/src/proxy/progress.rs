@@ -1,0 +1,99 @@
+//! Who is waited for during an exchange, since when, and therefore how long yet.
+
+use std::{
+    cell::Cell,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use super::watchdog::Watchdog;
+
+/// Kept up to date by the two directions of an exchange.
+#[derive(Debug)]
+pub(super) struct Progress {
+    upload: Cell<Option<(Waits, Instant)>>,
+    answer: Cell<Option<(Waits, Instant)>>,
+}
+
+/// Whose turn it is in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// The client is to send, or to read.
+    Client,
+    /// The upstream is to send, or to read.
+    Upstream,
+}
+
+/// How long is waited.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) client: Duration,
+    pub(super) upstream: Duration,
+}
+
+/// What time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The request has been open for so long that it is to be written as it is.
+    Open,
+    /// Nothing came from the upstream for too long.
+    UpstreamSilent,
+    /// The client neither sends nor reads.
+    ClientSilent,
+}
+
+impl Progress {
+    /// A request has been sent, as far as it was there.
+    pub(super) fn new(upload: Option<Waits>) -> Self {
+        let now = Instant::now();
+        Self {
+            upload: Cell::new(upload.map(|waits| (waits, now))),
+            answer: Cell::new(Some((Waits::Upstream, now))),
+        }
+    }
+
+    /// The upload waits from now on, or has ended.
+    pub(super) fn upload(&self, waits: Option<Waits>) {
+        let now = Instant::now();
+        self.upload.set(waits.map(|waits| (waits, now)));
+        // What the upstream gets it may think about as long as it is allowed to.
+        if let Some((Waits::Upstream, _)) = self.answer.get() {
+            self.answer.set(Some((Waits::Upstream, now)));
+        }
+    }
+
+    /// The answer waits from now on. Once its head is there, the upstream takes
+    /// the time it needs: streams of events may be silent for long.
+    pub(super) fn answer(&self, waits: Option<Waits>) {
+        self.answer.set(waits.map(|waits| (waits, Instant::now())));
+    }
+
+    fn next(&self, patience: Patience, open_at: Option<Instant>) -> Option<(Instant, Due)> {
+        let upload = self.upload.get();
+        let answer = match (self.answer.get(), upload) {
+            // While the client is still sending, the upstream need not answer.
+            (Some((Waits::Upstream, _)), Some((Waits::Client, _))) => None,
+            (answer, _) => answer,
+        };
+        let waits = [upload, answer].into_iter().flatten().map(|(waits, since)| match waits {
+            Waits::Client => (since + patience.client, Due::ClientSilent),
+            Waits::Upstream => (since + patience.upstream, Due::UpstreamSilent),
+        });
+        waits.chain(open_at.map(|at| (at, Due::Open))).min_by_key(|(at, _)| *at)
+    }
+
+    /// Ready when something is due. Looks again at what is waited for whenever its
+    /// task runs.
+    pub(super) fn poll_due(
+        &self,
+        cx: &mut Context<'_>,
+        watchdog: &mut Watchdog,
+        patience: Patience,
+        open_at: Option<Instant>,
+    ) -> Poll<Due> {
+        match self.next(patience, open_at) {
+            None => Poll::Pending,
+            Some((at, due)) => watchdog.poll_until(cx, at).map(|()| due),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Waiting for the next request on a client's connection, and reading its head.
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpStream;
+
+use super::{connection::Connection, io::read};
+use crate::{
+    clock::Moment,
+    h1::{Malformed, Parsed, parse_request},
+    lane::Flight,
+};
+
+/// After a stop an idle connection stays open for a moment: a request that is on
+/// its way is answered, with `Connection: close`, instead of being reset.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// What came.
+pub(super) enum Received {
+    /// A whole head at the start of the buffer, parsed.
+    Head(Started, usize),
+    /// The client is done, or gone, or silent between requests, or we are to stop.
+    End,
+    /// A head was begun and not finished in time.
+    Slow,
+    /// A head that is refused.
+    Malformed(Malformed),
+}
+
+/// When the request's first byte was read.
+pub(super) struct Started {
+    pub(super) at: Moment,
+    pub(super) flight: Option<Flight>,
+}
+
+/// What ended a wait for bytes.
+enum Waited {
+    Read(io::Result<usize>),
+    TimedOut,
+}
+
+impl Connection<'_> {
+    /// The next request's head.
+    pub(super) async fn receive(&mut self, stream: &mut TcpStream) -> Received {
+        let mut started: Option<Started> = None;
+        let idle_since = Instant::now();
+        loop {
+            if !self.from_client.is_empty() {
+                let begun = started
+                    .get_or_insert_with(|| Started { at: self.proxy.tap.now(), flight: None });
+                let head = self.request.get_mut().head_mut();
+                match parse_request(&self.from_client, &self.proxy.limits, head) {
+                    Err(malformed) => return Received::Malformed(malformed),
+                    Ok(Parsed::Incomplete) if begun.flight.is_none() => {
+                        // From here on others may write Marks before this request
+                        // is recorded.
+                        begun.flight = Some(self.proxy.tap.flights.begin(begun.at.wall_ns));
+                    }
+                    Ok(Parsed::Incomplete) => {}
+                    Ok(Parsed::Complete { len }) => {
+                        return match started {
+                            Some(started) => Received::Head(started, len),
+                            None => Received::End,
+                        };
+                    }
+                }
+            }
+            let config = &self.proxy.tap.config;
+            let waited = match &started {
+                Some(begun) => {
+                    let deadline = begun.at.at + config.header_timeout;
+                    self.wait(stream, deadline, false).await
+                }
+                None => self.wait(stream, idle_since + config.idle_timeout, true).await,
+            };
+            match waited {
+                Waited::Read(Ok(1..)) => {}
+                Waited::Read(Ok(0) | Err(_)) => return Received::End,
+                Waited::TimedOut if started.is_some() => return Received::Slow,
+                Waited::TimedOut => return Received::End,
+            }
+        }
+    }
+
+    /// Reads once, or until the deadline; an idle connection also until the stop.
+    async fn wait(&mut self, stream: &mut TcpStream, deadline: Instant, idle: bool) -> Waited {
+        let Self { proxy, from_client, watchdog, stop, .. } = self;
+        if idle {
+            // An idle connection holds no buffer.
+            proxy.buffers.take_back(from_client);
+        }
+        let (mut half, _) = stream.split();
+        let mut reading = pin!(async {
+            if idle {
+                half.readable().await?;
+                proxy.buffers.lend(from_client);
+            }
+            read(&mut half, from_client).await
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = reading.as_mut().poll(cx) {
+                return Poll::Ready(Waited::Read(result));
+            }
+            let mut deadline = deadline;
+            if idle && let Poll::Ready(since) = stop.poll(cx) {
+                deadline = deadline.min(since + LAST_CALL);
+            }
+            watchdog.poll_until(cx, deadline).map(|()| Waited::TimedOut)
+        })
+        .await
+    }
+}

@@ -1,0 +1,237 @@
+//! Where the tees of one capture thread end: small records go into the log at
+//! once, on the thread's own lane; what is large, or comes behind something
+//! large on its connection, goes to the recorder thread.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::Sender,
+    },
+};
+
+use umbra_record::{
+    fields::Fields,
+    id::IdGenerator,
+    marker,
+    select::{RequestView, Selection},
+};
+
+use crate::{
+    Config,
+    budget::{Charge, Credit},
+    clock::{Clock, Moment},
+    h1::{FieldKind, RequestHead},
+    lane::{Flights, Lane, Place},
+    record::{AnswerRecord, HeadFields, PartRecord, RequestRecord},
+    recorder::{Job, Work},
+};
+
+/// Records up to this size are encoded on the capture thread.
+const INLINE_MAX: usize = 64 << 10;
+
+/// What a job costs the budget beside the bytes it carries.
+const JOB_COST: usize = 1024;
+
+/// The recording side of one capture thread.
+pub(crate) struct Tap {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) flights: Rc<Flights>,
+    pub(crate) lane: RefCell<Lane>,
+    pub(crate) credit: Rc<Credit>,
+    ids: RefCell<IdGenerator>,
+    recorder: Sender<Job>,
+    inline_max: usize,
+}
+
+/// Where requests come from: one client connection.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Unique within the agent.
+    pub(crate) connection: u64,
+    /// Keeps the connection's records together; unique among agents.
+    pub(crate) key: [u8; 16],
+    /// Where they go as long as the connection lives.
+    pub(crate) partition: u32,
+    pub(crate) peer: String,
+    pub(crate) scheme: &'static str,
+    /// Jobs of this connection the recorder has not finished. While there are
+    /// any, all records of the connection go that way, to keep their order.
+    pub(crate) pending: AtomicUsize,
+}
+
+impl Origin {
+    pub(crate) fn place(&self, time_ns: u64) -> Place<'_> {
+        Place { partition: self.partition, key: &self.key, time_ns }
+    }
+}
+
+impl Tap {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        lane: Lane,
+        credit: Rc<Credit>,
+        recorder: Sender<Job>,
+    ) -> Self {
+        let inline_max = config.max_record_body.min(INLINE_MAX);
+        Self {
+            config,
+            clock: Clock::new(),
+            flights: Rc::default(),
+            lane: RefCell::new(lane),
+            credit,
+            ids: RefCell::default(),
+            recorder,
+            inline_max,
+        }
+    }
+
+    /// Ends the thread's recording: the lane, for its last records.
+    pub(crate) fn into_lane(self) -> Lane {
+        self.lane.into_inner()
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(crate) fn next_id(&self, start_ns: u64) -> [u8; 16] {
+        self.ids.borrow_mut().next(start_ns)
+    }
+
+    /// Whether a request is to be recorded.
+    pub(crate) fn selects(
+        &self,
+        origin: &Origin,
+        id: &[u8; 16],
+        bytes: &[u8],
+        head: &RequestHead,
+    ) -> bool {
+        let places = head.field_places();
+        let shadow = places
+            .iter()
+            .any(|field| field.kind() == FieldKind::Via && marker::is_shadow(field.value(bytes)));
+        !shadow && is_selected(&self.config.selection, origin, id, bytes, head)
+    }
+
+    /// Records a request that has ended, and takes its body. Says whether it was
+    /// taken; if not, it has been counted as lost.
+    pub(crate) fn request(
+        &self,
+        origin: &Arc<Origin>,
+        record: &mut RequestRecord,
+        charge: Charge,
+    ) -> bool {
+        let start_ns = record.start_ns;
+        if self.is_inline(origin, record.body.len()) {
+            let mut lane = self.lane.borrow_mut();
+            let taken = record.write(&mut lane, origin, &self.config, 0);
+            if let Err(not) = taken {
+                lane.lose(not.reason, start_ns);
+            }
+            return taken.is_ok();
+        }
+        let body = std::mem::take(&mut record.body);
+        let job = || Work::Request(Box::new(record.snapshot(body)));
+        let taken = self.hand_over(origin, record.bytes.len(), charge, job);
+        if !taken {
+            self.lane.borrow_mut().lose("tee_full", start_ns);
+        }
+        taken
+    }
+
+    /// Records a request that goes on. Says whether it was taken; if not, it has
+    /// been counted as lost.
+    pub(crate) fn open_request(
+        &self,
+        origin: &Arc<Origin>,
+        record: RequestRecord,
+        charge: Charge,
+    ) -> bool {
+        let (size, start_ns) = (record.bytes.len(), record.start_ns);
+        let taken = self.hand_over(origin, size, charge, || Work::Open(Box::new(record)));
+        if !taken {
+            self.lane.borrow_mut().lose("tee_full", start_ns);
+        }
+        taken
+    }
+
+    /// Records what followed of an open request.
+    pub(crate) fn part(&self, origin: &Arc<Origin>, part: PartRecord, charge: Charge) {
+        // Already paid for, but for the job itself; there are few open requests.
+        self.send(origin, charge, Work::Part(Box::new(part)));
+    }
+
+    /// Records an answer that has ended.
+    pub(crate) fn answer(&self, origin: &Arc<Origin>, record: &mut AnswerRecord, charge: Charge) {
+        if self.is_inline(origin, record.body.len()) {
+            let mut lane = self.lane.borrow_mut();
+            if let Err(not) = record.write(&mut lane, origin) {
+                lane.stats().lose_answer(not.reason);
+            }
+            return;
+        }
+        let size = record.bytes.len();
+        let job = || Work::Answer(Box::new(record.snapshot()));
+        if !self.hand_over(origin, size, charge, job) {
+            self.lane.borrow().stats().lose_answer("tee_full");
+        }
+    }
+
+    fn is_inline(&self, origin: &Origin, body: usize) -> bool {
+        body <= self.inline_max && origin.pending.load(Ordering::Acquire) == 0
+    }
+
+    fn hand_over(
+        &self,
+        origin: &Arc<Origin>,
+        size: usize,
+        mut charge: Charge,
+        work: impl FnOnce() -> Work,
+    ) -> bool {
+        let paid = charge.grow(size + JOB_COST);
+        if paid {
+            self.send(origin, charge, work());
+        }
+        paid
+    }
+
+    fn send(&self, origin: &Arc<Origin>, charge: Charge, work: Work) {
+        origin.pending.fetch_add(1, Ordering::Relaxed);
+        let job = Job { origin: Arc::clone(origin), work, charge: charge.detach() };
+        // The recorder outlives the lanes; a job that comes back is from a
+        // recorder that panicked.
+        if let Err(back) = self.recorder.send(job) {
+            back.0.origin.pending.fetch_sub(1, Ordering::Relaxed);
+            if let Some(start_ns) = back.0.work.begins_request() {
+                self.lane.borrow_mut().lose("recorder_gone", start_ns);
+            }
+        }
+    }
+}
+
+fn is_selected(
+    selection: &Selection,
+    origin: &Origin,
+    id: &[u8; 16],
+    bytes: &[u8],
+    head: &RequestHead,
+) -> bool {
+    if selection.selects_all() {
+        return true;
+    }
+    let headers = HeadFields { bytes, fields: head.field_places() };
+    let view = RequestView {
+        method: head.method(bytes),
+        authority: head.authority(bytes).unwrap_or_default(),
+        path: head.path(bytes),
+        query: head.query(bytes),
+        headers: &headers as &dyn Fields,
+        peer: &origin.peer,
+        id,
+    };
+    selection.decide(&view).is_selected()
+}

@@ -1,0 +1,160 @@
+//! The tee of a connection's answers, one after the other. An answer over budget
+//! is cut and marked; its length and hash stay those of the whole.
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use umbra_record::pb::{Completeness, Failure};
+
+use super::{
+    RequestTee,
+    body::{BodyCopy, Copied},
+};
+use crate::{
+    RecordResponses,
+    clock::Moment,
+    h1::{BodyKind, Fields, ResponseHead},
+    record::AnswerRecord,
+    tap::{Origin, Tap},
+};
+
+/// Keeps the answer at hand. Belongs to one connection.
+pub(crate) struct AnswerTee {
+    tap: Rc<Tap>,
+    origin: Arc<Origin>,
+    record: AnswerRecord,
+    copy: BodyCopy,
+    /// Of the request.
+    start: Moment,
+    active: bool,
+    ended: bool,
+}
+
+impl AnswerTee {
+    pub(crate) fn new(tap: Rc<Tap>, origin: Arc<Origin>) -> Self {
+        Self {
+            copy: BodyCopy::new(tap.credit.charge()),
+            start: tap.now(),
+            tap,
+            origin,
+            record: AnswerRecord::default(),
+            active: false,
+            ended: false,
+        }
+    }
+
+    /// Where the next head is to be parsed into.
+    pub(crate) fn head_mut(&mut self) -> &mut ResponseHead {
+        &mut self.record.head
+    }
+
+    /// The head of the answer at hand, to be read with the bytes it was parsed
+    /// from.
+    pub(crate) fn head(&self) -> &ResponseHead {
+        &self.record.head
+    }
+
+    /// Expects the answer to the request at hand, if it is to be recorded.
+    pub(crate) fn begin(&mut self, request: &RequestTee) {
+        self.active = self.tap.config.responses != RecordResponses::Off && request.is_recording();
+        self.ended = false;
+        self.start = request.start();
+        let record = &mut self.record;
+        record.id = request.id();
+        record.start_ns = self.start.wall_ns;
+        record.bytes.clear();
+        record.trailers.clear();
+        record.first_byte_after_ns = 0;
+        record.failure = Failure::None;
+        record.failure_detail.clear();
+        self.copy.start(0);
+    }
+
+    /// The final head has come; it was parsed from `bytes`.
+    pub(crate) fn head_read(&mut self, bytes: &[u8]) {
+        let now = self.tap.now();
+        let upstream = now.at.saturating_duration_since(self.start.at);
+        self.tap.lane.borrow().stats().upstream.observe(upstream);
+        if !self.active {
+            return;
+        }
+        let config = &self.tap.config;
+        self.record.bytes.extend_from_slice(bytes);
+        self.record.framed = self.record.head.body() != BodyKind::None;
+        self.record.head_after_ns = self.start.until(now);
+        self.copy.start(match config.responses {
+            RecordResponses::Full => config.max_response_body.min(config.max_record_body as u64),
+            RecordResponses::Off | RecordResponses::Head => 0,
+        });
+    }
+
+    /// Takes the next body bytes; `shared` are the same, if they can be shared.
+    pub(crate) fn data(&mut self, frame: &[u8], shared: Option<Bytes>) {
+        if !self.active {
+            return;
+        }
+        if self.copy.length() == 0 {
+            self.record.first_byte_after_ns = self.start.until(self.tap.now());
+        }
+        if self.copy.add(frame, shared) == Copied::OverBudget {
+            self.copy.cut_here();
+        }
+    }
+
+    /// Takes the trailer section.
+    pub(crate) fn trailers(&mut self, fields: Fields<'_>) {
+        if self.active {
+            let owned = fields.map(|(name, value)| (name.to_vec(), value.to_vec()));
+            self.record.trailers.extend(owned);
+        }
+    }
+
+    /// All of the answer has been received.
+    pub(crate) fn ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// There will be no answer, or no more of it. The first failure counts.
+    pub(crate) fn fail(&mut self, failure: Failure, detail: impl std::fmt::Display) {
+        if self.active && self.record.failure == Failure::None {
+            self.record.failure = failure;
+            self.record.failure_detail = detail.to_string();
+        }
+    }
+
+    /// Its request is not in the log: nobody could use the answer.
+    pub(crate) fn discard(&mut self) {
+        self.active = false;
+        self.copy.clear();
+    }
+
+    /// Gives the answer away. The request must have been given away before.
+    pub(crate) fn emit(&mut self) {
+        if !std::mem::take(&mut self.active) {
+            return;
+        }
+        if !self.ended && self.record.failure == Failure::None {
+            self.record.failure = Failure::ClientGone;
+        }
+        let record = &mut self.record;
+        record.end_after_ns = self.start.until(self.tap.now());
+        record.length = self.copy.length();
+        record.hash = record.framed.then(|| self.copy.digest());
+        record.completeness = match (self.ended, self.copy.is_cut()) {
+            (false, _) => Completeness::Aborted,
+            (true, true) => Completeness::Truncated,
+            (true, false) => Completeness::Complete,
+        };
+        std::mem::swap(&mut record.body, &mut self.copy.body);
+        let charge = self.copy.charge.take();
+        self.tap.answer(&self.origin, record, charge);
+        std::mem::swap(&mut record.body, &mut self.copy.body);
+        self.copy.clear();
+    }
+}
+
+impl Drop for AnswerTee {
+    fn drop(&mut self) {
+        self.emit();
+    }
+}

@@ -1,0 +1,263 @@
+//! The tee of a connection's requests, one after the other. Whatever ends a
+//! request, even the drop of its connection, gives it to the log or counts it.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use umbra_record::pb::Completeness;
+
+use super::body::{BodyCopy, Copied};
+use crate::{
+    clock::Moment,
+    h1::{BodyKind, Fields, RequestHead},
+    lane::Flight,
+    record::{PartEnd, PartRecord, RequestRecord, Trailers},
+    tap::{Origin, Tap},
+};
+
+/// Keeps the request at hand. Belongs to one connection.
+pub(crate) struct RequestTee {
+    tap: Rc<Tap>,
+    origin: Arc<Origin>,
+    record: RequestRecord,
+    copy: BodyCopy,
+    start: Moment,
+    state: State,
+    /// All of the request has been received.
+    ended: bool,
+    /// The request will not be in the log, so its answer need not be.
+    lost: bool,
+    flight: Option<Flight>,
+    next_number: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing to record: no request, not selected, or already given away.
+    Idle,
+    Recording,
+    /// To be counted as lost at its end.
+    GivenUp(&'static str),
+    /// Written as it stood; what follows goes after it as parts.
+    Open {
+        lost: Option<&'static str>,
+    },
+}
+
+impl RequestTee {
+    pub(crate) fn new(tap: Rc<Tap>, origin: Arc<Origin>) -> Self {
+        Self {
+            copy: BodyCopy::new(tap.credit.charge()),
+            start: tap.now(),
+            tap,
+            origin,
+            record: RequestRecord::default(),
+            state: State::Idle,
+            ended: false,
+            lost: false,
+            flight: None,
+            next_number: 0,
+        }
+    }
+
+    /// Where the next head is to be parsed into.
+    pub(crate) fn head_mut(&mut self) -> &mut RequestHead {
+        &mut self.record.head
+    }
+
+    /// The head of the request at hand, and what it was parsed from.
+    pub(crate) fn head(&self) -> (&RequestHead, &[u8]) {
+        (&self.record.head, &self.record.bytes)
+    }
+
+    pub(crate) fn id(&self) -> [u8; 16] {
+        self.record.id
+    }
+
+    pub(crate) fn start(&self) -> Moment {
+        self.start
+    }
+
+    /// Begins a request: its head has been parsed from `bytes`.
+    pub(crate) fn begin(&mut self, start: Moment, bytes: &[u8], flight: Option<Flight>) {
+        let record = &mut self.record;
+        record.bytes.clear();
+        record.bytes.extend_from_slice(bytes);
+        record.id = self.tap.next_id(start.wall_ns);
+        record.number = self.next_number;
+        record.start_ns = start.wall_ns;
+        record.framed = record.head.body() != BodyKind::None;
+        record.trailers.clear();
+        record.tunnel = false;
+        self.next_number += 1;
+        self.start = start;
+        self.ended = false;
+        self.lost = false;
+        let selected = self.tap.selects(&self.origin, &record.id, bytes, &record.head);
+        let lane = self.tap.lane.borrow();
+        lane.stats().requests.add(1);
+        if selected {
+            self.state = State::Recording;
+            self.flight = flight;
+            self.copy.start(self.tap.config.max_body);
+        } else {
+            self.state = State::Idle;
+            lane.stats().not_selected.add(1);
+        }
+    }
+
+    /// The request stays unrecorded across a wait: Marks must respect it.
+    pub(crate) fn hold(&mut self) {
+        if self.state == State::Recording && self.flight.is_none() {
+            self.flight = Some(self.tap.flights.begin(self.start.wall_ns));
+        }
+    }
+
+    /// Whether body bytes are of interest at all, and worth sharing.
+    pub(crate) fn wants_frames(&self) -> bool {
+        match self.state {
+            State::Recording | State::Open { lost: None } => self.copy.wants_more(),
+            _ => false,
+        }
+    }
+
+    /// Takes the next body bytes; `shared` are the same, if they can be shared.
+    pub(crate) fn data(&mut self, frame: &[u8], shared: Option<Bytes>) {
+        let over = match self.state {
+            State::Idle | State::GivenUp(_) | State::Open { lost: Some(_) } => return,
+            State::Recording | State::Open { lost: None } => {
+                self.copy.add(frame, shared) == Copied::OverBudget
+            }
+        };
+        match &mut self.state {
+            State::Open { lost } if over => {
+                *lost = Some("tee_full");
+                self.copy.clear();
+            }
+            state if over => {
+                *state = State::GivenUp("tee_full");
+                self.copy.clear();
+            }
+            State::Open { .. } if self.copy.body.len() >= self.tap.config.max_record_body => {
+                self.write_part(None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the trailer section.
+    pub(crate) fn trailers(&mut self, fields: Fields<'_>) {
+        if self.state != State::Idle {
+            let owned = fields.map(|(name, value)| (name.to_vec(), value.to_vec()));
+            self.record.trailers.extend(owned);
+        }
+    }
+
+    /// All of the request has been received.
+    pub(crate) fn ended(&mut self) {
+        self.ended = true;
+        self.record.end_after_ns = self.start.until(self.tap.now());
+    }
+
+    /// When the request is to be written as it stands, if it goes on that long.
+    pub(crate) fn open_at(&self) -> Option<Instant> {
+        (self.state == State::Recording).then(|| self.start.at + self.tap.config.open_after)
+    }
+
+    /// Writes the request as it stands, so that it holds back no Mark.
+    pub(crate) fn write_open(&mut self) {
+        if self.state != State::Recording {
+            return;
+        }
+        if self.ended {
+            // Only the question whether it becomes a tunnel kept it.
+            return self.emit();
+        }
+        let (body, charge) = self.copy.take();
+        let mut record = self.record.snapshot(body);
+        record.length = self.copy.length();
+        record.hash = None;
+        record.completeness = Completeness::Open;
+        record.end_after_ns = self.start.until(self.tap.now());
+        if self.tap.open_request(&self.origin, record, charge) {
+            self.state = State::Open { lost: None };
+        } else {
+            self.state = State::Idle;
+            self.lost = true;
+        }
+        self.flight = None;
+    }
+
+    /// The connection became a tunnel.
+    pub(crate) fn tunnel(&mut self) {
+        self.record.tunnel = true;
+    }
+
+    /// Whether the request was counted as lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost || matches!(self.state, State::GivenUp(_))
+    }
+
+    /// Whether there is a request whose answer is to be recorded.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    /// Gives the request away: whole if it has ended, else as aborted.
+    pub(crate) fn emit(&mut self) {
+        match self.state {
+            State::Idle => return,
+            State::GivenUp(reason) => {
+                self.lost = true;
+                self.tap.lane.borrow_mut().lose(reason, self.start.wall_ns);
+            }
+            State::Recording => self.emit_whole(),
+            State::Open { lost } => self.write_part(Some(lost)),
+        }
+        self.state = State::Idle;
+        self.copy.clear();
+        self.flight = None;
+    }
+
+    fn emit_whole(&mut self) {
+        if !self.ended {
+            self.record.end_after_ns = self.start.until(self.tap.now());
+        }
+        self.record.completeness = self.completeness();
+        self.record.length = self.copy.length();
+        self.record.hash = self.record.framed.then(|| self.copy.digest());
+        std::mem::swap(&mut self.record.body, &mut self.copy.body);
+        let charge = self.copy.charge.take();
+        self.lost = !self.tap.request(&self.origin, &mut self.record, charge);
+        std::mem::swap(&mut self.record.body, &mut self.copy.body);
+    }
+
+    fn completeness(&self) -> Completeness {
+        match (self.ended, self.copy.is_cut()) {
+            (false, _) => Completeness::Aborted,
+            (true, true) => Completeness::Truncated,
+            (true, false) => Completeness::Complete,
+        }
+    }
+
+    /// Writes what has come since the last part; at the end with the rest.
+    fn write_part(&mut self, end: Option<Option<&'static str>>) {
+        let (body, charge) = self.copy.take();
+        let end = end.map(|lost| PartEnd {
+            completeness: self.completeness(),
+            trailers: std::mem::take::<Trailers>(&mut self.record.trailers),
+            length: self.copy.length(),
+            hash: Some(self.copy.digest()),
+            lost,
+        });
+        self.lost |= end.as_ref().is_some_and(|end| end.lost.is_some());
+        let part = PartRecord { id: self.record.id, start_ns: self.start.wall_ns, body, end };
+        self.tap.part(&self.origin, part, charge);
+    }
+}
+
+impl Drop for RequestTee {
+    fn drop(&mut self) {
+        self.emit();
+    }
+}

@@ -1,0 +1,71 @@
+//! Idle connections to the upstream.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpStream;
+
+/// Most idle connections kept.
+const MAX_IDLE: usize = 512;
+
+/// Longest time a connection is kept idle. Most servers close theirs after 5 s to
+/// 75 s; the closer we come to that, the more requests meet a closing connection.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A thread's idle connections, the last used one first.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<VecDeque<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
+}
+
+impl Pool {
+    /// Takes a connection that seems alive. `sure`: for a request that must not
+    /// be sent twice, the socket itself is asked, not only what the runtime knows.
+    pub(crate) fn take(&self, sure: bool) -> Option<TcpStream> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(candidate) = idle.pop_back() {
+            // Anything that can be read now is an end, an error, or not HTTP.
+            let quiet = would_block(&candidate.stream.try_read(&mut [0]));
+            if quiet && (!sure || is_quiet(&candidate.stream)) {
+                return Some(candidate.stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last answer has ended.
+    pub(crate) fn put(&self, stream: TcpStream) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= MAX_IDLE {
+            idle.pop_front();
+        }
+        idle.push_back(Idle { stream, since: Instant::now() });
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn prune(&self, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        while idle.front().is_some_and(|first| now.duration_since(first.since) > IDLE) {
+            idle.pop_front();
+        }
+    }
+}
+
+fn is_quiet(stream: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    would_block(&socket2::SockRef::from(stream).peek(&mut byte))
+}
+
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
