@@ -97,7 +97,10 @@ need_rust() {
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
     if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH=$HOME/.cargo/bin:$PATH; fi
     if ! rust_is "$wanted"; then
-        have rustup || { have apt-cache && apt-cache show rustup >/dev/null 2>&1 && need_packages "rustup:have rustup"; } || true
+        # Old releases have no such package.
+        if ! have rustup && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+            need_packages "rustup:have rustup"
+        fi
         have rustup || fail "Rust $wanted or newer is needed and no package has it here; run this, then this script again:
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
         say "installing the stable Rust toolchain by rustup"
