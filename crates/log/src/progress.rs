@@ -184,12 +184,6 @@ impl Progress {
         self.settle_run(offset, offset + 1);
     }
 
-    /// Tells that deliveries from `offset` on were taken back before anybody saw
-    /// them.
-    pub fn retract_to(&mut self, offset: u64) {
-        self.next = self.next.min(offset.max(self.committed));
-    }
-
     /// Whether a new checkpoint should be committed at the next interval.
     #[must_use]
     pub fn changed(&self) -> bool {

@@ -41,8 +41,6 @@ pub(crate) enum End {
         /// Of the delivery.
         time_ns: u64,
         /// Of the delivery.
-        attempt: u32,
-        /// Of the delivery.
         payload: Bytes,
     },
     /// Thrown away by the reader before its user saw it: no progress, only room.
@@ -154,7 +152,6 @@ impl Drop for Delivery {
         } else {
             End::Returned {
                 time_ns: self.time_ns,
-                attempt: self.attempt,
                 payload: std::mem::take(&mut self.payload),
             }
         };

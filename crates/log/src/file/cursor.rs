@@ -295,7 +295,17 @@ impl Cursor {
             return Ok(self.newer()?.is_some());
         };
         let path = self.place.path(number);
-        let Some(opening) = segment::opening(&file, &path)? else {
+        let opening = match segment::opening(&file, &path) {
+            // Its records are missing, if there is anything behind it.
+            Err(LogError::Unusable(why)) if self.after(number)? => {
+                tracing::error!("{why}");
+                self.hole = Some(why);
+                self.number = Some(number);
+                return Ok(true);
+            }
+            opening => opening?,
+        };
+        let Some(opening) = opening else {
             // Its writer has just made it, or crashed right then.
             if self.after(number)? {
                 self.number = Some(number);

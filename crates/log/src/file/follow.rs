@@ -380,7 +380,7 @@ impl Follower {
         note_unseen(left, &mut unseen);
         for (partition, offset) in unseen {
             if let Some(part) = self.parts.get_mut(partition as usize) {
-                part.progress.retract_to(offset);
+                part.progress.take_back(offset);
             }
         }
         let last = (0..).zip(self.parts.iter().map(|part| part.progress.last_checkpoint()));

@@ -30,16 +30,21 @@ impl<'a> Segments<'a> {
         Ok(Self { place, numbers: place.segments()? })
     }
 
-    /// Opens the `index`th; forgets it if it is gone or not begun yet.
+    /// Opens the `index`th; forgets it if it is gone, not begun yet, or its
+    /// beginning is damaged.
     fn open(&mut self, index: usize) -> Result<Option<Opened>, LogError> {
         let Some(&number) = self.numbers.get(index) else {
             return Ok(None);
         };
         let path = self.place.path(number);
-        if let Some(file) = self.place.open(number)?
-            && let Some(opening) = segment::opening(&file, &path)?
-        {
-            return Ok(Some(Opened { number, file, path, opening }));
+        if let Some(file) = self.place.open(number)? {
+            match segment::opening(&file, &path) {
+                Ok(Some(opening)) => return Ok(Some(Opened { number, file, path, opening })),
+                Ok(None) => {}
+                // There must be one that is good.
+                Err(LogError::Unusable(_)) if self.numbers.len() > 1 => {}
+                Err(error) => return Err(error),
+            }
         }
         self.numbers.remove(index);
         Ok(None)

@@ -144,7 +144,7 @@ pub(super) fn opening(file: &File, path: &Path) -> Result<Option<Opening>, LogEr
                 _ => return Err(unusable(path, place, "its header cannot be read")),
             },
             op::CHANNEL => {
-                add_channel(&mut channels, body).map_err(|why| unusable(path, place, &why))?
+                add_channel(&mut channels, body).map_err(|why| unusable(path, place, &why))?;
             }
             op::METADATA if preamble.is_none() => preamble = Preamble::decode(body),
             op::SCHEMA | op::METADATA => {}
