@@ -54,11 +54,8 @@ impl KafkaLog {
         }
         let properties = Properties::new(brokers, &options.kafka);
         let admin = Admin::new(properties, options.connect_timeout)?;
-        let wanted = Wanted {
-            partitions: options.partitions,
-            replicas: None,
-            settings: BTreeMap::new(),
-        };
+        let wanted =
+            Wanted { partitions: options.partitions, replicas: None, settings: BTreeMap::new() };
         let wanted = (mode == Mode::Create).then_some(&wanted);
         let name = topic.to_owned();
         let topic = admin.open(topic, wanted).await?;
@@ -137,6 +134,9 @@ impl KafkaLog {
 
 impl std::fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaLog").field("name", &self.name).field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("KafkaLog")
+            .field("name", &self.name)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }

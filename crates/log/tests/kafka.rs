@@ -1,8 +1,28 @@
 //! The log on a real Kafka.
 
-#[path = "kafka/broker.rs"]
-mod broker;
 #[path = "kafka/appending.rs"]
 mod appending;
+#[path = "kafka/broker.rs"]
+mod broker;
 #[path = "kafka/reading.rs"]
 mod reading;
+
+mod conformance {
+    use crate::broker::{self, unique};
+
+    struct Kafka {
+        prefix: String,
+    }
+
+    impl umbra_log::conformance::Subject for Kafka {
+        fn address(&self, name: &str) -> umbra_log::Address {
+            broker::address(&format!("{}-{name}", self.prefix))
+        }
+
+        fn options(&self) -> umbra_log::LogOptions {
+            broker::options(12)
+        }
+    }
+
+    umbra_log::conformance_suite!(Kafka { prefix: unique("promise") });
+}

@@ -124,7 +124,10 @@ impl Admin {
     pub(super) async fn partitions(self: &Arc<Self>, name: &str) -> Result<u32, LogError> {
         let found = self.look(name, Instant::now() + self.timeout).await?;
         found.partitions.map(|(partitions, _)| partitions).ok_or_else(|| {
-            LogError::NotFound(format!("the topic {name} is gone (Kafka at {})", self.properties.brokers()))
+            LogError::NotFound(format!(
+                "the topic {name} is gone (Kafka at {})",
+                self.properties.brokers()
+            ))
         })
     }
 
@@ -228,13 +231,10 @@ impl Admin {
 
     async fn create(&self, name: &str, wanted: &Wanted, brokers: usize) -> Result<(), LogError> {
         let replicas = wanted.replicas.unwrap_or(brokers.clamp(1, 3) as u32);
-        let mut topic = NewTopic::new(
-            name,
-            wanted.partitions as i32,
-            TopicReplication::Fixed(replicas as i32),
-        )
-        .set("message.timestamp.type", "CreateTime")
-        .set("cleanup.policy", "delete");
+        let mut topic =
+            NewTopic::new(name, wanted.partitions as i32, TopicReplication::Fixed(replicas as i32))
+                .set("message.timestamp.type", "CreateTime")
+                .set("cleanup.policy", "delete");
         for (key, value) in &wanted.settings {
             topic = topic.set(key, value);
         }

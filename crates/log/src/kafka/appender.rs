@@ -37,13 +37,15 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the polling thread sleeps when there is nothing to report, and so how
 /// long a drop may wait for it.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a drop waits for what is not yet durable.
+const LAST_FLUSH: Duration = Duration::from_secs(3);
 /// A record's frame in a batch: lengths, deltas and counts at their longest.
 const FRAME: usize = 70;
 /// The same of one header.
 const HEADER_FRAME: usize = 10;
 
-/// Appends to one topic. Dropping it gives up what is not yet durable (and says how
-/// much that is): `flush` first.
+/// Appends to one topic. Dropping it waits a moment for what is not yet durable, then
+/// gives it up and says how much that was: `flush` first.
 pub struct KafkaAppender {
     topic: String,
     brokers: String,
@@ -96,11 +98,8 @@ impl KafkaAppender {
     }
 
     fn room_for(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
-        let headers: usize = entry
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + HEADER_FRAME)
-            .sum();
+        let headers: usize =
+            entry.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_FRAME).sum();
         let limit = self.record_limit(entry.key.len() + headers);
         let size = entry.payload.len();
         if size > limit { Err(Rejected::TooLarge { size, limit }) } else { Ok(()) }
@@ -164,11 +163,14 @@ impl Append for KafkaAppender {
     }
 
     async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
-        let targets: Vec<u64> =
-            self.account.lanes.iter().map(|lane| *lane.accepted()).collect();
+        let targets: Vec<u64> = self.account.lanes.iter().map(|lane| *lane.accepted()).collect();
         let missing = || -> u64 {
             let lanes = self.account.lanes.iter();
-            targets.iter().zip(lanes).map(|(target, lane)| target.saturating_sub(lane.durable())).sum()
+            targets
+                .iter()
+                .zip(lanes)
+                .map(|(target, lane)| target.saturating_sub(lane.durable()))
+                .sum()
         };
         let all = async {
             loop {
@@ -201,10 +203,13 @@ impl Drop for KafkaAppender {
         {
             tracing::error!("the thread that polls Kafka's producer has panicked");
         }
-        let given_up: u64 =
-            self.account.lanes.iter().map(|lane| lane.accepted().saturating_sub(lane.durable())).sum();
+        let given_up = self.account.lanes.waiting();
         if given_up > 0 {
-            tracing::error!(records = given_up, topic = self.topic, "given up before they were durable");
+            tracing::error!(
+                records = given_up,
+                topic = self.topic,
+                "given up before they were durable"
+            );
         }
     }
 }
@@ -272,7 +277,9 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(Code::Fatal) && self.account.fatal.set(reason.to_owned()).is_ok() {
+        if error.rdkafka_error_code() == Some(Code::Fatal)
+            && self.account.fatal.set(reason.to_owned()).is_ok()
+        {
             tracing::error!("Kafka's producer has failed for good: {reason}");
         }
         self.watch.error(error, reason);
@@ -307,7 +314,9 @@ fn reason(error: &KafkaError) -> &'static str {
     match error.rdkafka_error_code() {
         Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => "too_large",
         Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => "not_authorized",
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => "no_topic",
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            "no_topic"
+        }
         Some(Code::InvalidTimestamp) => "bad_time",
         Some(Code::PurgeQueue | Code::PurgeInflight) => "closed",
         _ => "log_failed",
@@ -334,9 +343,14 @@ fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str, stop: 
         }
         refreshed = Instant::now();
         let found = producer.client().fetch_metadata(Some(topic), REFRESH_TIMEOUT);
-        let known = found.ok().and_then(|found| found.topics().first().map(|one| one.partitions().len()));
+        let known =
+            found.ok().and_then(|found| found.topics().first().map(|one| one.partitions().len()));
         if let Some(count) = known {
             account.lanes.grow(count as u32);
         }
+    }
+    let deadline = Instant::now() + LAST_FLUSH;
+    while account.lanes.waiting() > 0 && Instant::now() < deadline {
+        producer.poll(Duration::from_millis(1));
     }
 }

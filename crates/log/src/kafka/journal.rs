@@ -83,7 +83,10 @@ impl KafkaJournal {
         }
         let producer = admin
             .properties()
-            .producer(max_bytes.max(1 << 20) * 2, super::Limits::of(found.max_message_bytes, usize::MAX))
+            .producer(
+                max_bytes.max(1 << 20) * 2,
+                super::Limits::of(found.max_message_bytes, usize::MAX),
+            )
             .set("linger.ms", "0")
             // An entry that is not taken in time is an error its writer is told.
             .set("message.timeout.ms", admin.timeout().as_millis().max(1).to_string())
@@ -211,6 +214,8 @@ impl Reader {
         if next >= high {
             return Ok(entries);
         }
+        // Placed anew, so that no end from before waits in the queue.
+        self.next = None;
         self.place(topic, next)?;
         let mut deadline = Instant::now() + timeout;
         while next < high {

@@ -134,7 +134,10 @@ impl Properties {
             .set("queue.buffering.max.kbytes", (queue_bytes / 1024).max(1).to_string())
             // The other bound counts payload only; this one bounds what librdkafka
             // keeps per record beside it. Requests are seldom below 128 bytes.
-            .set("queue.buffering.max.messages", (queue_bytes / 128).clamp(1_000, 10_000_000).to_string());
+            .set(
+                "queue.buffering.max.messages",
+                (queue_bytes / 128).clamp(1_000, 10_000_000).to_string(),
+            );
         self.unless_set(&mut config, "compression.type", "lz4");
         self.unless_set(&mut config, "linger.ms", "5");
         let wanted = self.user.get("batch.size").and_then(|size| size.parse().ok());

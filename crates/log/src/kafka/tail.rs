@@ -75,11 +75,10 @@ impl KafkaTail {
                 grouped: options.group.is_some(),
                 start,
                 settle: settle_deadline(&config),
-                timeout: admin.timeout(),
                 read_ahead_bytes: options.read_ahead_bytes,
                 read_ahead_records: options.read_ahead_records,
             },
-        );
+        )?;
         let thread = thread::Builder::new()
             .name("kafka-consumer".into())
             .spawn(move || poller.run())

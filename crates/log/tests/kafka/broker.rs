@@ -37,6 +37,9 @@ struct Broker {
 /// `host:port[,host:port]`
 pub fn addresses() -> &'static str {
     static BROKER: OnceLock<Broker> = OnceLock::new();
+    // RUST_LOG=debug shows what librdkafka says, with UMBRA_TEST_KAFKA_DEBUG=cgrp,fetch more.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     &BROKER.get_or_init(start).addresses
 }
 
@@ -76,7 +79,13 @@ pub fn address(topic: &str) -> Address {
 }
 
 pub fn options(partitions: u32) -> LogOptions {
-    LogOptions { partitions, connect_timeout: DEADLINE, ..LogOptions::default() }
+    let kafka = std::env::var("UMBRA_TEST_KAFKA_DEBUG").map(|debug| ("debug".to_owned(), debug));
+    LogOptions {
+        partitions,
+        connect_timeout: DEADLINE,
+        kafka: kafka.into_iter().collect(),
+        ..LogOptions::default()
+    }
 }
 
 pub fn with(partitions: u32, properties: &[(&str, &str)]) -> LogOptions {

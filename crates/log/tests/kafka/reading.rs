@@ -10,7 +10,14 @@ use umbra_log::{Append, Appender, Delivery, Entry, Event, Log, LogTail, Start, T
 use crate::broker::{self, DEADLINE, unique};
 
 pub fn entry(partition: u32, payload: &[u8]) -> Entry<'_> {
-    Entry { partition, time_ns: 1_700_000_000_000_000_000, key: b"", headers: &[], payload, weight: 1 }
+    Entry {
+        partition,
+        time_ns: 1_700_000_000_000_000_000,
+        key: b"",
+        headers: &[],
+        payload,
+        weight: 1,
+    }
 }
 
 /// Appends `from..to` to each partition, as text.
@@ -106,8 +113,12 @@ async fn a_group_goes_on_where_it_closed() {
     let met = to_the_end(&mut tail, &ends(3, 60)).await;
     eprintln!("reopened and read in {:?}", started.elapsed());
     assert_eq!(met.assigned, ends(3, 50));
-    let read: Vec<(u64, u32)> = met.deliveries.iter().map(|one| (number(one), one.attempt)).collect();
+    let read: Vec<(u64, u32)> =
+        met.deliveries.iter().map(|one| (number(one), one.attempt)).collect();
     assert_eq!(read.len(), 30);
-    assert!(read.iter().all(|(number, attempt)| (50..60).contains(number) && *attempt == 1), "{read:?}");
+    assert!(
+        read.iter().all(|(number, attempt)| (50..60).contains(number) && *attempt == 1),
+        "{read:?}"
+    );
     tail.close(DEADLINE).await.expect("closed");
 }

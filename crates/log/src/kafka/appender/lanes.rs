@@ -54,6 +54,11 @@ impl Lanes {
         None
     }
 
+    /// How many records were accepted and not reported yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.iter().map(|lane| lane.accepted().saturating_sub(lane.durable())).sum()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.blocks.iter().map_while(OnceLock::get).flatten()
     }

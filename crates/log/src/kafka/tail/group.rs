@@ -13,7 +13,7 @@ use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    error::{KafkaError, RDKafkaErrorCode as Code},
     statistics::Statistics,
     types::RDKafkaRespErr,
 };
@@ -23,16 +23,9 @@ use crate::kafka::client::Watch;
 /// The context of a consumer.
 pub(super) struct Group {
     watch: Watch,
-    noted: Mutex<Noted>,
+    rebalances: Mutex<VecDeque<Rebalance>>,
     /// Nobody acts upon notes any more: answer at once.
     leaving: AtomicBool,
-}
-
-/// What was called back and not yet acted upon.
-#[derive(Default)]
-pub(super) struct Noted {
-    pub(super) rebalances: VecDeque<Rebalance>,
-    pub(super) commits: VecDeque<Committed>,
 }
 
 /// librdkafka waits until it is answered by an (un)assignment.
@@ -40,24 +33,24 @@ pub(super) struct Noted {
 pub(super) enum Rebalance {
     Assign(Vec<u32>),
     /// `lost`: somebody else may have them already.
-    Revoke { partitions: Vec<u32>, lost: bool },
-}
-
-/// The outcome of a commit.
-#[derive(Debug)]
-pub(super) struct Committed {
-    pub(super) result: Result<(), Code>,
-    /// Partitions whose offset was refused while others were taken.
-    pub(super) refused: Vec<(u32, Code)>,
+    Revoke {
+        partitions: Vec<u32>,
+        lost: bool,
+    },
 }
 
 impl Group {
     pub(super) fn new() -> Self {
-        Self { watch: Watch::default(), noted: Mutex::default(), leaving: AtomicBool::new(false) }
+        Self {
+            watch: Watch::default(),
+            rebalances: Mutex::default(),
+            leaving: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was called back and not yet acted upon.
+    pub(super) fn rebalances(&self) -> MutexGuard<'_, VecDeque<Rebalance>> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on rebalances are answered here.
@@ -106,19 +99,10 @@ impl ConsumerContext for Group {
         }
         let partitions =
             list.elements().iter().filter_map(|one| u32::try_from(one.partition()).ok()).collect();
-        self.noted().rebalances.push_back(if assigned {
+        self.rebalances().push_back(if assigned {
             Rebalance::Assign(partitions)
         } else {
             Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
         });
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let refused = offsets.elements().into_iter().filter_map(|one| {
-            let code = one.error().err()?.rdkafka_error_code()?;
-            Some((u32::try_from(one.partition()).ok()?, code))
-        });
-        let result = result.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail));
-        self.noted().commits.push_back(Committed { result, refused: refused.collect() });
     }
 }

@@ -37,11 +37,22 @@ struct State {
 
 /// An event with the assignment (epoch) it belongs to.
 enum Item {
-    Assigned { epoch: u32, partitions: Vec<(u32, u64)> },
+    Assigned {
+        epoch: u32,
+        partitions: Vec<(u32, u64)>,
+    },
     Revoked(Vec<u32>),
-    Delivery { epoch: u32, delivery: Delivery, turn: Turn },
+    Delivery {
+        epoch: u32,
+        delivery: Delivery,
+        turn: Turn,
+    },
     /// Anything else about one partition.
-    About { epoch: u32, partition: u32, event: Event },
+    About {
+        epoch: u32,
+        partition: u32,
+        event: Event,
+    },
     Failed(LogError),
 }
 
@@ -138,7 +149,9 @@ impl Inbox {
                 new.retain(|(partition, _)| !partitions.contains_key(partition));
             }
         }
-        state.items.retain(|item| !matches!(item, Item::Assigned { partitions, .. } if partitions.is_empty()));
+        state.items.retain(
+            |item| !matches!(item, Item::Assigned { partitions, .. } if partitions.is_empty()),
+        );
         // Those he never heard of are not worth a word.
         let known: Vec<u32> = partitions
             .iter()
@@ -212,7 +225,9 @@ impl State {
         let any = |one: u32| epoch.is_none_or(|epoch| epoch == one);
         for item in std::mem::take(&mut self.items) {
             match item {
-                Item::Delivery { epoch, delivery, turn } if of(delivery.partition) && any(epoch) => {
+                Item::Delivery { epoch, delivery, turn }
+                    if of(delivery.partition) && any(epoch) =>
+                {
                     if turn == Turn::First {
                         // They lie in the order of their offsets.
                         lowest.entry(delivery.partition).or_insert(delivery.offset);

@@ -183,11 +183,15 @@ impl Partition {
     }
 
     pub(super) fn wants_pause(&self, marks: Marks) -> bool {
-        !self.paused && (self.finished || self.bytes >= marks.bytes || self.records >= marks.records)
+        !self.paused
+            && (self.finished || self.bytes >= marks.bytes || self.records >= marks.records)
     }
 
     pub(super) fn wants_resume(&self, marks: Marks) -> bool {
-        self.paused && !self.finished && self.bytes <= marks.bytes / 4 && self.records <= marks.records / 4
+        self.paused
+            && !self.finished
+            && self.bytes <= marks.bytes / 4
+            && self.records <= marks.records / 4
     }
 
     /// Nothing of it waits any more: its user has finished it.

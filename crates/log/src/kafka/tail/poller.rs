@@ -49,8 +49,6 @@ pub(super) struct Settings {
     pub(super) start: Start,
     /// How long a revoked partition waits for what is in flight.
     pub(super) settle: Duration,
-    /// Longest wait for the brokers.
-    pub(super) timeout: Duration,
     pub(super) read_ahead_bytes: usize,
     pub(super) read_ahead_records: usize,
 }
@@ -82,22 +80,28 @@ impl Poller {
         consumer: BaseConsumer<Group>,
         inbox: Arc<Inbox>,
         settings: Settings,
-    ) -> Self {
+    ) -> Result<Self, LogError> {
         // The loop looks often enough.
         let queue = SettleQueue::new(|| {});
-        Self {
-            consumer: Arc::new(consumer),
+        let consumer = Arc::new(consumer);
+        let commits = if settings.grouped {
+            Commits::of(&consumer, &settings.topic)?
+        } else {
+            Commits::none()
+        };
+        Ok(Self {
+            consumer,
             desk: Desk { inbox, queue, grouped: settings.grouped },
             settings,
             partitions: BTreeMap::new(),
-            commits: Commits::default(),
+            commits,
             rebalancing: Rebalancing::default(),
             closing: None,
             close_error: None,
             settled: Vec::new(),
             looked_for_partitions: None,
             stop: false,
-        }
+        })
     }
 
     pub(super) fn run(mut self) {
@@ -112,6 +116,7 @@ impl Poller {
             self.poll();
             self.settle();
             self.heed_wishes();
+            self.take_outcome();
             self.take_notes();
             self.rebalance();
             self.commit();
@@ -128,6 +133,7 @@ impl Poller {
     fn poll(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let mut wait = self.patience();
+        let marks = self.marks();
         for _ in 0..BATCH {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
@@ -136,6 +142,9 @@ impl Poller {
                         let payload = message.payload().unwrap_or(b"");
                         let offset = message.offset().max(0) as u64;
                         partition.arrive(offset, time_ns(message.timestamp()), payload, &self.desk);
+                        if partition.wants_pause(marks) {
+                            break;
+                        }
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(number))) => {
@@ -221,7 +230,9 @@ impl Poller {
         }
         let Some(closing) = &self.closing else { return };
         let gone = !self.settings.grouped
-            || (self.partitions.is_empty() && !self.rebalancing.is_busy() && !self.commits.in_flight());
+            || (self.partitions.is_empty()
+                && !self.rebalancing.is_busy()
+                && !self.commits.in_flight());
         if Instant::now() >= closing.by && !gone {
             self.close_error.get_or_insert(LogError::Deadline(
                 "the brokers did not confirm the last progress in time".into(),
@@ -288,7 +299,8 @@ impl Poller {
 
     /// A reader without a group assigns itself what there is.
     fn look_for_partitions(&mut self) {
-        let due = self.looked_for_partitions.is_none_or(|last| last.elapsed() >= LOOK_FOR_PARTITIONS);
+        let due =
+            self.looked_for_partitions.is_none_or(|last| last.elapsed() >= LOOK_FOR_PARTITIONS);
         if !due || self.closing.is_some() || self.rebalancing.is_busy() {
             return;
         }
@@ -316,9 +328,10 @@ impl Poller {
         self.answer_all();
         let closing = self.closing.take();
         let result = self.close_error.take().map_or(Ok(()), Err);
-        self.partitions.clear();
-        // Closes, and polls until it is closed.
-        drop(self);
+        let Self { consumer, commits, .. } = self;
+        commits.end();
+        // Whoever has it last closes it, and polls until it is closed.
+        drop(consumer);
         if let Some(closing) = closing {
             // Nobody may be waiting any more.
             let _ = closing.told.send(result);

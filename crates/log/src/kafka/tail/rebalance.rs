@@ -98,13 +98,10 @@ impl Rebalancing {
 }
 
 impl Poller {
-    /// Takes over what librdkafka called back about.
+    /// Takes over what librdkafka told of.
     pub(super) fn take_notes(&mut self) {
-        let noted = std::mem::take(&mut *self.consumer.context().noted());
-        for answer in &noted.commits {
-            self.committed(answer);
-        }
-        self.rebalancing.waiting.extend(noted.rebalances);
+        let told = std::mem::take(&mut *self.consumer.context().rebalances());
+        self.rebalancing.waiting.extend(told);
     }
 
     /// Moves rebalances along as far as they go.
@@ -183,10 +180,14 @@ impl Poller {
                 one.error()?;
                 if let Offset::Offset(offset) = one.offset() {
                     let offset = offset.max(0) as u64;
-                    let checkpoint = Checkpoint::parse(offset, one.metadata()).unwrap_or_else(|why| {
-                        tracing::warn!(partition = one.partition(), "beginning at the committed offset: {why}");
-                        Checkpoint::fresh(offset)
-                    });
+                    let checkpoint =
+                        Checkpoint::parse(offset, one.metadata()).unwrap_or_else(|why| {
+                            tracing::warn!(
+                                partition = one.partition(),
+                                "beginning at the committed offset: {why}"
+                            );
+                            Checkpoint::fresh(offset)
+                        });
                     committed.insert(one.partition() as u32, checkpoint);
                 }
             }
@@ -214,12 +215,10 @@ impl Poller {
             }
         }
         let list = self.list(places.iter().map(|(number, _)| *number));
-        let placed = self
-            .list_at(places)
-            .and_then(|at| {
-                self.consumer.incremental_unassign(&list)?;
-                self.consumer.incremental_assign(&at)
-            });
+        let placed = self.list_at(places).and_then(|at| {
+            self.consumer.incremental_unassign(&list)?;
+            self.consumer.incremental_assign(&at)
+        });
         if let Err(error) = placed {
             self.fail("going on behind a gap of", &error);
         }
@@ -270,8 +269,12 @@ impl Poller {
 
     fn send_last(&mut self) {
         let Some(revoking) = &mut self.rebalancing.revoking else { return };
-        let numbers: Vec<u32> =
-            revoking.numbers.iter().copied().filter(|one| self.partitions.contains_key(one)).collect();
+        let numbers: Vec<u32> = revoking
+            .numbers
+            .iter()
+            .copied()
+            .filter(|one| self.partitions.contains_key(one))
+            .collect();
         revoking.stage = Stage::Committing(numbers.clone());
         self.rebalancing.ask_again();
         self.commit_last(&numbers);
@@ -296,7 +299,8 @@ impl Poller {
         for number in numbers {
             self.partitions.remove(number);
         }
-        if let Err(error) = self.consumer.incremental_unassign(&self.list(numbers.iter().copied())) {
+        if let Err(error) = self.consumer.incremental_unassign(&self.list(numbers.iter().copied()))
+        {
             // Lost ones may be gone already.
             tracing::debug!(%error, ?numbers, "giving partitions away");
         }
@@ -315,7 +319,8 @@ impl Poller {
                 Rebalance::Revoke { partitions, .. } => self.give_away(&partitions),
                 Rebalance::Assign(partitions) => {
                     let at = partitions.iter().map(|&number| (number, Offset::End));
-                    let answer = self.list_at(at).and_then(|list| self.consumer.incremental_assign(&list));
+                    let answer =
+                        self.list_at(at).and_then(|list| self.consumer.incremental_assign(&list));
                     if let Err(error) = answer {
                         tracing::debug!(%error, ?partitions, "an assignment while leaving");
                     }
@@ -346,7 +351,9 @@ fn repair(from: &mut Checkpoint, partition: u32, found: &Found) -> Option<(u32, 
         from.runs.retain(|&(start, _)| start >= low);
         from.reserved = from.reserved.max(low);
         from.committed = low;
-        let reason = format!("retention removed offsets {at} to {low} of partition {partition} before they were read");
+        let reason = format!(
+            "retention removed offsets {at} to {low} of partition {partition} before they were read"
+        );
         return Some((partition, Event::Missing { partition, from: at, to: low, reason }));
     }
     if at > high {
