@@ -254,10 +254,9 @@ fn time(text: &str) -> Option<f64> {
 fn path_matches(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<_>, Vec<_>) =
         (pattern.split('/').collect(), path.split('/').collect());
-    if let Some(at) = pattern.iter().position(|segment| *segment == "*" || *segment == "**") {
-        if at + 1 == pattern.len() {
-            return path.len() > at && segments_match(&pattern[..at], &path[..at]);
-        }
+    // A last `*` stands for any number of segments.
+    if let [start @ .., "*"] = pattern.as_slice() {
+        return path.len() > start.len() && segments_match(start, &path[..start.len()]);
     }
     segments_match(&pattern, &path)
 }

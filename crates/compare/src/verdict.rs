@@ -2,8 +2,8 @@
 //! the candidate differs where a second good answer does not (b) and the other way
 //! round (c); whether that can be chance; and what is to be said about it.
 //!
-//! State is a set of counts: it is bounded, does not depend on the order of requests,
-//! and states of disjoint requests can be merged.
+//! State is a set of counts: it is bounded, does not depend on the order of requests
+//! (until a bound is reached), and states of disjoint requests can be merged.
 
 mod report;
 mod tally;
@@ -13,6 +13,8 @@ mod tests;
 
 pub use report::{Class, Coverage, Finding, Judgement, Report};
 pub use tally::Example;
+
+use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,45 +50,101 @@ impl Default for Settings {
     }
 }
 
+/// Most pairs of field and kind in all endpoints together; differences in further ones
+/// are counted together by endpoint. This bounds the memory.
+const MAX_FIELDS: usize = 20_000;
+/// Requests that are remembered so that none counts twice.
+const MAX_RECENT: usize = 50_000;
+
 /// The state. Serializes, so that it can be kept beside the progress of a job.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
     settings: Settings,
     endpoints: Tree<Tally>,
+    /// How many more pairs of field and kind there may be.
+    room: usize,
+    /// Not kept: whoever continues from a stored state sends again only what is not in
+    /// it.
+    #[serde(skip)]
+    recent: Recent,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self::new(Settings::default())
+    }
 }
 
 impl Verdict {
     /// Without any request yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, endpoints: Tree::default() }
+        Self { settings, endpoints: Tree::default(), room: MAX_FIELDS, recent: Recent::default() }
     }
 
     /// Counts one request: how the candidate's answer differs from the baseline's, and
-    /// how a second good answer does, if there is one. Each request is to be counted
-    /// once.
+    /// how a second good answer does, if there is one.
+    ///
+    /// Returns false, and counts nothing, if this request was counted already. That is
+    /// known of the latest tens of thousands: something sent again follows soon.
     pub fn compared(
         &mut self,
         request: &RequestKey<'_>,
         candidate: &[Difference],
         noise: Option<&[Difference]>,
-    ) {
+    ) -> bool {
+        if !self.recent.is_new(request.id) {
+            return false;
+        }
         let tally = self.endpoints.of(request.method, request.path);
-        tally.compared(request.id, candidate, noise);
+        tally.compared(request.id, candidate, noise, &mut self.room);
+        true
     }
 
     /// Counts a request whose answers could not be compared. It is never "equal".
-    pub fn not_compared(&mut self, request: &RequestKey<'_>, reason: &str) {
+    /// Returns as [`Verdict::compared`].
+    pub fn not_compared(&mut self, request: &RequestKey<'_>, reason: &str) -> bool {
+        if !self.recent.is_new(request.id) {
+            return false;
+        }
         self.endpoints.of(request.method, request.path).not_compared(reason);
+        true
     }
 
-    /// Adds the counts of another state about other requests.
+    /// Adds the counts of another state, which must be about other requests: what is
+    /// summed cannot be taken out again.
     pub fn merge(&mut self, other: Self) {
         self.endpoints.merge(other.endpoints);
+        let fields: usize = self.endpoints.endpoints().iter().map(|(_, tally)| tally.len()).sum();
+        self.room = MAX_FIELDS.saturating_sub(fields);
     }
 
     /// What can be said so far.
     pub fn finish(&self) -> Report {
         Report::new(&self.settings, &self.endpoints.endpoints())
+    }
+}
+
+/// The latest requests, by a hash of their ids.
+#[derive(Debug, Clone, Default)]
+struct Recent {
+    set: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    /// Whether it was not seen before; remembers it.
+    fn is_new(&mut self, id: &[u8]) -> bool {
+        let hash = tally::rank(id);
+        if !self.set.insert(hash) {
+            return false;
+        }
+        self.order.push_back(hash);
+        if self.order.len() > MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        true
     }
 }
 

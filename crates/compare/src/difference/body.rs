@@ -91,7 +91,7 @@ impl Content<'_> {
         match self {
             Self::Json(_) => "JSON",
             Self::Form(_) => "form",
-            Self::Text(text) if text.is_empty() => "empty",
+            Self::Text("") => "empty",
             Self::Text(_) => "text",
             Self::Bytes(_) => "bytes",
         }

@@ -23,6 +23,8 @@ pub(crate) trait Merge: Default {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tree<T> {
     root: Level<T>,
+    /// At least the number of endpoints: folding makes it too high until counted again.
+    count: usize,
     others: Option<Box<T>>,
 }
 
@@ -43,7 +45,7 @@ impl<T> Default for Level<T> {
 
 impl<T> Default for Tree<T> {
     fn default() -> Self {
-        Self { root: Level::default(), others: None }
+        Self { root: Level::default(), count: 0, others: None }
     }
 }
 
@@ -51,9 +53,14 @@ impl<T: Merge> Tree<T> {
     /// The tally of a request's endpoint.
     pub(crate) fn of(&mut self, method: &str, path: &str) -> &mut T {
         let segments = super::segments(path);
-        let known = self.root.find(method, &segments);
-        if !known && self.root.endpoints() >= MAX_ENDPOINTS {
-            return self.others.get_or_insert_default();
+        if !self.root.find(method, &segments) {
+            if self.count >= MAX_ENDPOINTS {
+                self.count = self.root.endpoints();
+            }
+            if self.count >= MAX_ENDPOINTS {
+                return self.others.get_or_insert_default();
+            }
+            self.count += 1;
         }
         self.root.of(method, &segments)
     }
@@ -69,6 +76,7 @@ impl<T: Merge> Tree<T> {
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.root.merge(other.root);
+        self.count = self.root.endpoints();
         if let Some(others) = other.others {
             self.others.get_or_insert_default().merge(*others);
         }

@@ -159,10 +159,10 @@ fn lists<'a>(
     expected: &'a [Node<'a>],
     actual: &'a [Node<'a>],
 ) {
-    if let Some(key) = found.rules.array_key(|| path.field()) {
-        if let (Some(one), Some(other)) = (by_key(expected, &key), by_key(actual, &key)) {
-            return keyed(found, path, (expected, &one), (actual, &other));
-        }
+    if let Some(key) = found.rules.array_key(|| path.field())
+        && let (Some(one), Some(other)) = (by_key(expected, &key), by_key(actual, &key))
+    {
+        return keyed(found, path, (expected, &one), (actual, &other));
     }
     let one: Vec<u64> = expected.iter().map(digest).collect();
     let other: Vec<u64> = actual.iter().map(digest).collect();

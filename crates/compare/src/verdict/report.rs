@@ -1,6 +1,6 @@
 //! From counts to what a person reads: classes of findings, and one word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -31,9 +31,11 @@ pub struct Report {
     pub verdict: Judgement,
     /// How many more requests like these it takes to be sure, if it is unsure.
     pub requests_needed: Option<u64>,
-    /// Whether every compared request had a second good answer. If not, differences in
-    /// values are not told from noise and at most "new".
+    /// Whether there were second good answers. If not, differences in values are not
+    /// told from noise and at most "new".
     pub noise_measured: bool,
+    /// Compared requests that had one.
+    pub paired: u64,
     /// The worst first.
     pub findings: Vec<Finding>,
     /// What was compared, by endpoint.
@@ -147,7 +149,8 @@ impl Report {
             not_compared,
             verdict,
             requests_needed,
-            noise_measured: compared > 0 && sum(|tally| tally.paired) == compared,
+            noise_measured: sum(|tally| tally.paired) > 0,
+            paired: sum(|tally| tally.paired),
             findings,
             endpoints: endpoints.iter().map(|(name, tally)| coverage(name, tally)).collect(),
         }
@@ -163,17 +166,22 @@ fn findings_of<'a>(endpoint: &'a str, tally: &'a Tally) -> impl Iterator<Item = 
 }
 
 fn finding(endpoint: &str, tally: &Tally, (field, kind, counts): (&str, Kind, &Counts)) -> Finding {
-    let b = counts.b + counts.alone;
+    // Where there were second answers, only requests with one are evidence of what noise
+    // could explain.
+    let evidence = match tally.paired > 0 && !is_hard(field, kind) {
+        true => counts.b,
+        false => counts.b + counts.alone,
+    };
     let examples: Vec<Example> = counts.examples.iter().map(Example::unranked).collect();
     Finding {
         endpoint: endpoint.to_owned(),
         field: field.to_owned(),
         kind,
-        b,
+        b: counts.b + counts.alone,
         c: counts.c,
         both: counts.both,
         n: tally.equal + tally.different,
-        p: mcnemar(b, counts.c),
+        p: mcnemar(evidence, counts.c),
         q: 1.0,
         class: Class::Noise,
         example: examples.first().cloned(),
@@ -190,10 +198,13 @@ fn classify(settings: &Settings, findings: &mut [Finding], endpoints: &[(String,
     for (at, q) in tested.iter().zip(benjamini_hochberg(&p)) {
         findings[*at].q = q;
     }
+    let measured: HashSet<&str> = endpoints
+        .iter()
+        .filter(|(_, tally)| tally.paired > 0)
+        .map(|(name, _)| name.as_str())
+        .collect();
     for finding in findings {
-        let tally = endpoints.iter().find(|(name, _)| *name == finding.endpoint);
-        let measured = tally.is_some_and(|(_, tally)| tally.paired == finding.n);
-        finding.class = class(settings, finding, measured);
+        finding.class = class(settings, finding, measured.contains(finding.endpoint.as_str()));
     }
 }
 

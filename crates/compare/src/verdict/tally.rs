@@ -9,7 +9,7 @@ use crate::{Difference, Kind, difference::shorten, endpoint::Merge};
 
 /// Most pairs of field and kind of one endpoint; differences in further ones are
 /// counted together.
-const MAX_FIELDS: usize = 500;
+const MAX_FIELDS: usize = 300;
 /// Name of what is counted together beyond [`MAX_FIELDS`].
 const OTHERS: &str = "(other fields)";
 /// Examples kept of each field and kind.
@@ -39,6 +39,12 @@ impl Example {
     pub(super) fn unranked(&self) -> Self {
         Self { rank: 0, ..self.clone() }
     }
+}
+
+/// The same for the same id, otherwise as good as random, and not 0.
+pub(super) fn rank(id: &[u8]) -> u64 {
+    let [half @ .., _, _, _, _, _, _, _, _] = hash::of(id);
+    u64::from_be_bytes(half).max(1)
 }
 
 /// What is counted of one endpoint.
@@ -74,6 +80,7 @@ impl Tally {
         id: &[u8],
         candidate: &[Difference],
         noise: Option<&[Difference]>,
+        room: &mut usize,
     ) {
         if candidate.iter().all(|difference| difference.kind.is_note()) {
             self.equal += 1;
@@ -83,22 +90,19 @@ impl Tally {
         self.failed += u64::from(candidate.iter().any(|difference| difference.field == "failure"));
         self.paired += u64::from(noise.is_some());
 
-        // Fields beyond the bound share one counter, which a request moves once.
-        let mut flags: BTreeMap<(&str, Kind), (Option<&str>, bool)> = BTreeMap::new();
+        // By counter, because fields beyond the bound share one, which a request moves
+        // once.
+        let mut flags: BTreeMap<(String, Kind), (Option<&str>, bool)> = BTreeMap::new();
         for difference in candidate {
-            let key = self.key(&difference.field, difference.kind);
+            let key = self.open(&difference.field, difference.kind, room);
             flags.entry(key).or_default().0.get_or_insert(&difference.note);
         }
         for difference in noise.unwrap_or_default() {
-            let key = self.key(&difference.field, difference.kind);
+            let key = self.open(&difference.field, difference.kind, room);
             flags.entry(key).or_default().1 = true;
         }
-        let flags: Vec<_> = flags
-            .into_iter()
-            .map(|((field, kind), flags)| (field.to_owned(), kind, flags))
-            .collect();
-        for (field, kind, (candidate, noisy)) in flags {
-            let counts = self.counts(field, kind);
+        for ((field, kind), (candidate, noisy)) in flags {
+            let counts = self.fields.entry(field).or_default().entry(kind).or_default();
             match (candidate, noisy, noise.is_some()) {
                 (Some(_), true, _) => counts.both += 1,
                 (Some(_), false, true) => counts.b += 1,
@@ -117,19 +121,27 @@ impl Tally {
         *self.not_compared.entry(shorten(reason, 60)).or_default() += 1;
     }
 
-    /// The counter of a field and kind: its own, or the shared one if there are too
-    /// many already.
-    fn key<'a>(&self, field: &'a str, kind: Kind) -> (&'a str, Kind) {
+    /// The counter of a field and kind, made if it is not there: its own, or the shared
+    /// one if there are too many already, here or (`room`) in all endpoints together.
+    fn open(&mut self, field: &str, kind: Kind, room: &mut usize) -> (String, Kind) {
         let known = self.fields.get(field).is_some_and(|kinds| kinds.contains_key(&kind));
-        if known || self.len() < MAX_FIELDS { (field, kind) } else { (OTHERS, Kind::More) }
+        let key = if known || (self.len() < MAX_FIELDS && *room > 0) {
+            (field.to_owned(), kind)
+        } else {
+            (OTHERS.to_owned(), Kind::More)
+        };
+        if !known {
+            self.fields.entry(key.0.clone()).or_default().entry(key.1).or_insert_with(|| {
+                *room = room.saturating_sub(1);
+                Counts::default()
+            });
+        }
+        key
     }
 
-    fn len(&self) -> usize {
+    /// Counters there are.
+    pub(super) fn len(&self) -> usize {
         self.fields.values().map(BTreeMap::len).sum()
-    }
-
-    fn counts(&mut self, field: String, kind: Kind) -> &mut Counts {
-        self.fields.entry(field).or_default().entry(kind).or_default()
     }
 }
 
@@ -145,10 +157,12 @@ impl Merge for Tally {
             let reason = if room { reason } else { "other".to_owned() };
             *self.not_compared.entry(reason).or_default() += count;
         }
+        // Both sides are within the bound of all endpoints, so their sum is bounded too.
+        let mut room = usize::MAX;
         for (field, kinds) in other.fields {
             for (kind, counts) in kinds {
-                let (field, kind) = self.key(&field, kind);
-                self.counts(field.to_owned(), kind).merge(counts);
+                let (field, kind) = self.open(&field, kind, &mut room);
+                self.fields.entry(field).or_default().entry(kind).or_default().merge(counts);
             }
         }
     }
@@ -165,7 +179,7 @@ impl Counts {
     }
 
     fn example(&mut self, id: &[u8], note: &str) {
-        let rank = u64::from_be_bytes(hash::of(id)[..8].try_into().expect("8 of 16 bytes")).max(1);
+        let rank = rank(id);
         let full = self.examples.len() >= MAX_EXAMPLES;
         if full && self.examples.last().is_some_and(|last| last.rank <= rank) {
             return;

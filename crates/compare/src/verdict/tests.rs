@@ -1,1 +1,258 @@
-//! Tests.
+//! Counting, merging, judging.
+
+use proptest::{collection, prelude::*};
+
+use super::*;
+
+fn difference(field: &str, kind: Kind) -> Difference {
+    Difference { field: field.to_owned(), kind, note: format!("note of {field}") }
+}
+
+fn key(id: &[u8]) -> RequestKey<'_> {
+    RequestKey { id, method: "GET", path: "/x" }
+}
+
+/// Counts requests `from..to`, each with these differences.
+fn count(
+    verdict: &mut Verdict,
+    range: std::ops::Range<u32>,
+    candidate: &[Difference],
+    noise: Option<&[Difference]>,
+) {
+    for id in range {
+        assert!(verdict.compared(&key(&id.to_be_bytes()), candidate, noise));
+    }
+}
+
+fn classes(report: &Report) -> Vec<(String, Class)> {
+    report.findings.iter().map(|f| (format!("{} {}", f.field, f.kind), f.class)).collect()
+}
+
+fn one(name: &str, class: Class) -> Vec<(String, Class)> {
+    vec![(name.to_owned(), class)]
+}
+
+#[test]
+fn nothing_is_unsure() {
+    let report = Verdict::default().finish();
+    assert_eq!((report.verdict, report.requests_needed), (Judgement::Unsure, Some(59)));
+}
+
+#[test]
+fn enough_equal_answers_are_the_same() {
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..58, &[], Some(&[]));
+    let report = verdict.finish();
+    assert_eq!((report.verdict, report.requests_needed), (Judgement::Unsure, Some(1)));
+    count(&mut verdict, 58..59, &[difference("body.a", Kind::Notation)], Some(&[]));
+    let report = verdict.finish();
+    assert_eq!((report.verdict, report.requests_needed), (Judgement::Same, None));
+    assert_eq!((report.compared, report.equal, report.different), (59, 59, 0));
+    assert_eq!(classes(&report), one("body.a notation", Class::Note));
+}
+
+#[test]
+fn seven_of_seven_confirm() {
+    let changed = [difference("body.a", Kind::Value)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..6, &changed, Some(&[]));
+    count(&mut verdict, 100..194, &[], Some(&[]));
+    let report = verdict.finish();
+    assert_eq!(classes(&report), one("body.a value", Class::New));
+    // 6 in 100 so far, one more is needed.
+    assert_eq!((report.verdict, report.requests_needed), (Judgement::Unsure, Some(17)));
+    count(&mut verdict, 6..7, &changed, Some(&[]));
+    let report = verdict.finish();
+    assert_eq!(classes(&report), one("body.a value", Class::Confirmed));
+    assert_eq!(report.verdict, Judgement::Different);
+    assert_eq!(report.findings[0].ignore, "GET /x body.a value");
+    assert_eq!(report.findings[0].example.as_ref().unwrap().note, "note of body.a");
+}
+
+#[test]
+fn what_good_answers_do_too_is_noise() {
+    let changed = [difference("body.t", Kind::Value)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..100, &changed, Some(&changed));
+    count(&mut verdict, 100..120, &changed, Some(&[]));
+    count(&mut verdict, 120..140, &[], Some(&changed));
+    let report = verdict.finish();
+    assert_eq!(classes(&report), one("body.t value", Class::Noise));
+    let finding = &report.findings[0];
+    assert_eq!((finding.b, finding.c, finding.both, finding.n), (20, 20, 100, 140));
+    assert_eq!(report.verdict, Judgement::Same);
+}
+
+#[test]
+fn a_changed_shape_is_found_under_values_that_always_differ() {
+    let value = difference("body.id", Kind::Value);
+    let both = [value.clone(), difference("body.id", Kind::Shape)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..20, &both, Some(std::slice::from_ref(&value)));
+    let report = verdict.finish();
+    assert_eq!(report.findings[0].class, Class::Shape);
+    assert_eq!(report.findings[1].class, Class::Noise);
+    assert_eq!(report.verdict, Judgement::Different);
+}
+
+#[test]
+fn without_a_measured_noise_values_stay_new() {
+    let changed = [difference("body.t", Kind::Value), difference("status", Kind::Value)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..100, &changed[..1], None);
+    let report = verdict.finish();
+    assert!(!report.noise_measured);
+    assert_eq!(classes(&report), one("body.t value", Class::New));
+    assert_eq!(report.verdict, Judgement::Unsure);
+    // A status never differs by itself.
+    count(&mut verdict, 100..120, &changed, None);
+    assert_eq!(verdict.finish().verdict, Judgement::Different);
+}
+
+#[test]
+fn single_requests_without_a_second_answer_do_not_spoil_the_rest() {
+    let changed = [difference("body.a", Kind::Value)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..20, &changed, Some(&[]));
+    count(&mut verdict, 20..21, &changed, None);
+    assert_eq!(verdict.finish().findings[0].class, Class::Confirmed);
+    // And they are no evidence themselves.
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..1, &[], Some(&[]));
+    count(&mut verdict, 1..100, &changed, None);
+    assert_eq!(verdict.finish().findings[0].class, Class::New);
+}
+
+#[test]
+fn what_was_not_compared_is_never_equal() {
+    let mut verdict = Verdict::default();
+    for id in 0..100u32 {
+        verdict.not_compared(&key(&id.to_be_bytes()), "client_gone");
+    }
+    let report = verdict.finish();
+    assert_eq!((report.compared, report.equal), (0, 0));
+    assert_eq!(report.not_compared["client_gone"], 100);
+    assert_eq!(report.verdict, Judgement::Unsure);
+}
+
+#[test]
+fn failures_are_counted() {
+    let refused = [difference("status", Kind::Value), difference("failure", Kind::Value)];
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..10, &refused, Some(&[]));
+    let report = verdict.finish();
+    assert_eq!((report.failed, report.different), (10, 10));
+    assert_eq!(report.verdict, Judgement::Different);
+}
+
+#[test]
+fn a_request_counts_once() {
+    let mut verdict = Verdict::default();
+    assert!(verdict.compared(&key(b"1"), &[], None));
+    assert!(!verdict.compared(&key(b"1"), &[], None));
+    assert!(!verdict.not_compared(&key(b"1"), "x"));
+    assert_eq!(verdict.finish().compared, 1);
+}
+
+#[test]
+fn the_report_has_the_keys_of_the_interface() {
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..10, &[difference("status", Kind::Value)], Some(&[]));
+    let report = serde_json::to_value(verdict.finish()).unwrap();
+    for (key, expected) in [
+        ("compared", serde_json::json!(10)),
+        ("equal", serde_json::json!(0)),
+        ("different", serde_json::json!(10)),
+        ("failed", serde_json::json!(0)),
+        ("verdict", serde_json::json!("different")),
+    ] {
+        assert_eq!(report[key], expected, "{key}");
+    }
+    let finding = &report["findings"][0];
+    assert_eq!(finding["class"], "confirmed");
+    assert_eq!(finding["kind"], "value");
+    assert_eq!(finding["endpoint"], "GET /x");
+    for key in ["field", "b", "c", "p", "q", "example"] {
+        assert!(!finding[key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn an_enemy_cannot_make_it_grow() {
+    let mut verdict = Verdict::default();
+    let mut fields = 0u32;
+    for id in 0..30_000u32 {
+        let differences: Vec<Difference> = (0..10)
+            .map(|_| {
+                fields += 1;
+                difference(&format!("body.k{fields}x"), Kind::Value)
+            })
+            .collect();
+        let path = format!("/a{}z/b{}z/c{}z", id % 97, id % 89, id % 83);
+        let id = id.to_be_bytes();
+        let request = RequestKey { id: &id, method: "GET", path: &path };
+        verdict.compared(&request, &differences, Some(&[]));
+    }
+    let report = verdict.finish();
+    assert_eq!(report.different, 30_000);
+    // One shared counter for each endpoint comes on top.
+    assert!(report.endpoints.len() <= 2_001, "{}", report.endpoints.len());
+    assert!(report.findings.len() <= MAX_FIELDS + 2_001, "{}", report.findings.len());
+    assert!(report.findings.iter().any(|finding| finding.field == "(other fields)"));
+    let size = serde_json::to_vec(&verdict).unwrap().len();
+    assert!(size < 16 << 20, "{size} bytes");
+}
+
+/// What one request contributes in the property test.
+#[derive(Debug, Clone)]
+struct Request {
+    path: u8,
+    candidate: Vec<u8>,
+    noise: Option<Vec<u8>>,
+}
+
+fn requests() -> impl Strategy<Value = Vec<Request>> {
+    let fields = || collection::vec(0..6u8, 0..4);
+    let request = (0..4u8, fields(), proptest::option::of(fields()))
+        .prop_map(|(path, candidate, noise)| Request { path, candidate, noise });
+    collection::vec(request, 0..60)
+}
+
+fn add(verdict: &mut Verdict, number: usize, request: &Request) {
+    let list = |fields: &[u8]| -> Vec<Difference> {
+        let kind = |field| if field % 2 == 0 { Kind::Value } else { Kind::Missing };
+        fields.iter().map(|field| difference(&format!("body.f{field}x"), kind(*field))).collect()
+    };
+    let noise = request.noise.as_ref().map(|fields| list(fields));
+    let path = format!("/p{}/{number}", request.path);
+    let id = number.to_be_bytes();
+    let key = RequestKey { id: &id, method: "GET", path: &path };
+    verdict.compared(&key, &list(&request.candidate), noise.as_deref());
+}
+
+proptest! {
+    #[test]
+    fn order_and_parts_make_no_difference(
+        requests in requests(),
+        owners in collection::vec(0..3usize, 60),
+        twice in collection::vec(any::<bool>(), 60),
+    ) {
+        let mut whole = Verdict::default();
+        for (number, request) in requests.iter().enumerate() {
+            add(&mut whole, number, request);
+        }
+        let mut parts = vec![Verdict::default(); 3];
+        for (number, request) in requests.iter().enumerate().rev() {
+            add(&mut parts[owners[number]], number, request);
+            if twice[number] {
+                add(&mut parts[owners[number]], number, request);
+            }
+        }
+        // A part may have been stored in between.
+        let stored = serde_json::to_string(&parts[1]).unwrap();
+        parts[1] = serde_json::from_str(&stored).unwrap();
+        let mut merged = Verdict::default();
+        parts.into_iter().for_each(|part| merged.merge(part));
+        prop_assert_eq!(merged.finish(), whole.finish());
+    }
+}
