@@ -1,0 +1,126 @@
+//! The admin listener: `/metrics` for Prometheus, `/healthz` (the process lives),
+//! `/readyz` (it does its work), `/config` (what it was told, secrets masked).
+
+use std::{
+    convert::Infallible,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Code, Failure};
+
+/// Most admin connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+
+/// What the endpoints show.
+pub(crate) struct Shown {
+    /// All metrics.
+    pub(crate) registry: Registry,
+    /// The settings, as YAML.
+    pub(crate) config: String,
+    /// Whether the process does its work now.
+    pub(crate) ready: AtomicBool,
+}
+
+impl Shown {
+    /// Not ready yet; the registry is still to be filled.
+    pub(crate) fn new(config: String) -> Self {
+        let mut registry = Registry::default();
+        let info = prometheus_client::metrics::info::Info::new(vec![(
+            "version",
+            env!("CARGO_PKG_VERSION"),
+        )]);
+        // The crate appends `_info` to the name.
+        registry.register("umbra_build", "The build that runs", info);
+        Self { registry, config, ready: AtomicBool::new(false) }
+    }
+}
+
+/// Binds `--admin`, if it was given.
+pub(crate) fn bind(address: Option<&[SocketAddr]>) -> Result<Option<TcpListener>, Failure> {
+    let Some(addresses) = address else { return Ok(None) };
+    let listener = TcpListener::bind(addresses)
+        .map_err(|e| Failure::new(Code::Unavailable, format!("--admin {addresses:?}: {e}")))?;
+    Ok(Some(listener))
+}
+
+/// Serves until stopped.
+pub(crate) async fn serve(listener: TcpListener, shown: Arc<Shown>, stop: CancellationToken) {
+    let listener =
+        listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "admin endpoints cannot be served"),
+    };
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            () = stop.cancelled() => return,
+            permit = Arc::clone(&room).acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: do not spin.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let shown = Arc::clone(&shown);
+        connections.spawn(async move {
+            let service = service_fn(|request| {
+                let answer = answer(&shown, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "admin connection");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn answer(shown: &Shown, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let (status, kind, body) = match request.uri().path() {
+        "/metrics" => {
+            let mut text = String::new();
+            match encode(&mut text, &shown.registry) {
+                Ok(()) => (StatusCode::OK, METRICS, text),
+                Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, String::new()),
+            }
+        }
+        "/healthz" => (StatusCode::OK, TEXT, "ok\n".into()),
+        "/readyz" if shown.ready.load(Ordering::Acquire) => {
+            (StatusCode::OK, TEXT, "ready\n".into())
+        }
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".into()),
+        "/config" => (StatusCode::OK, TEXT, shown.config.clone()),
+        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics /healthz /readyz /config\n".into()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

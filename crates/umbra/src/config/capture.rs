@@ -1,0 +1,107 @@
+//! The settings of `capture`, ready to use.
+
+use std::{net::SocketAddr, time::Duration};
+
+use umbra_capture::{Config, RecordResponses, Upstream};
+
+use super::selection;
+use crate::settings::{Settings, values};
+
+/// Largest body kept in one record: leaves room for a head below a broker's
+/// default limit of 1 MiB.
+const MAX_RECORD_BODY: usize = 512 << 10;
+
+/// An agent, before its sockets are bound.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    /// Where it listens.
+    pub(crate) listen: Vec<Vec<SocketAddr>>,
+    /// What the library is told.
+    pub(crate) config: Config,
+}
+
+/// Reads the settings of an agent.
+pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Capture> {
+    if settings.texts("listen").is_empty() {
+        settings.problem("listen", "is required");
+    }
+    let listen = settings.read_all("listen", values::listen);
+    let upstream = settings.require("upstream", upstream);
+    let labels = settings.read_all("label", values::pair).into_iter().collect();
+    let time = |s: &mut Settings, name| s.read(name, values::some_duration).unwrap_or_default();
+    let number = |s: &mut Settings, name| s.read(name, values::count).unwrap_or(1) as usize;
+    let bytes = |s: &mut Settings, name| s.read(name, values::size).unwrap_or_default();
+    let config = Config {
+        upstream: upstream.unwrap_or(Upstream { url: String::new(), host: String::new(), port: 0 }),
+        selection: selection(settings, "capture"),
+        responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
+        max_body: bytes(settings, "max-body"),
+        max_response_body: bytes(settings, "max-response-body"),
+        max_record_body: MAX_RECORD_BODY,
+        memory: memory(settings),
+        labels,
+        threads: settings.read("threads", threads).unwrap_or(1),
+        connect_timeout: time(settings, "upstream-connect-timeout"),
+        upstream_timeout: time(settings, "upstream-timeout"),
+        header_timeout: time(settings, "header-timeout"),
+        idle_timeout: time(settings, "idle-timeout"),
+        max_head: bytes(settings, "max-head") as usize,
+        max_headers: number(settings, "max-headers"),
+        max_connections: number(settings, "max-connections"),
+        open_after: time(settings, "open-after"),
+        mark_every: time(settings, "mark-every"),
+        drain,
+    };
+    if !(1 << 10..=1 << 20).contains(&config.max_head) {
+        settings.problem("max-head", "must be from 1KiB to 1MiB");
+    }
+    if config.max_response_body > MAX_RECORD_BODY as u64 {
+        settings.problem("max-response-body", "must be at most 512KiB: an answer is one record");
+    }
+    Some(Capture { listen, config })
+}
+
+fn memory(settings: &mut Settings) -> usize {
+    let bytes = settings.read("memory", values::size).unwrap_or(128 << 20);
+    if bytes < 1 << 20 {
+        settings.problem("memory", "less than 1MiB");
+    }
+    bytes as usize
+}
+
+fn responses(text: &str) -> Result<RecordResponses, String> {
+    match text {
+        "off" => Ok(RecordResponses::Off),
+        "head" => Ok(RecordResponses::Head),
+        "full" => Ok(RecordResponses::Full),
+        _ => Err("expected off, head or full".into()),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    if text == "auto" {
+        return Ok(std::thread::available_parallelism().map_or(1, usize::from));
+    }
+    match values::count(text)? {
+        number @ 1..=256 => Ok(number as usize),
+        _ => Err("must be at most 256".into()),
+    }
+}
+
+fn upstream(text: &str) -> Result<Upstream, String> {
+    let wrong = || "expected http://HOST[:PORT]".to_owned();
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    if uri.scheme_str() == Some("https") {
+        return Err("https upstreams are not supported yet; use http".into());
+    }
+    if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") || uri.query().is_some()
+    {
+        return Err(wrong());
+    }
+    let authority = uri.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("user and password do not belong in the URL".into());
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Upstream { url: text.to_owned(), host, port: authority.port_u16().unwrap_or(80) })
+}

@@ -1,0 +1,154 @@
+//! Flags of `capture`, and those it shares with `mirror` and `replay`: where the
+//! log is, which requests are meant, how to run.
+
+use super::{CommandSpec, Flag};
+
+/// `umbra capture`.
+pub(super) const CAPTURE: CommandSpec = CommandSpec {
+    name: "capture",
+    about: "The agent: stands in front of a service and records its requests",
+    examples: "Examples:
+  umbra capture --listen 0.0.0.0:8000 --upstream http://127.0.0.1:9001
+  umbra capture --listen :8000 --upstream http://httpbin:80 --log kafka://kafka-1:9092,kafka-2:9092/requests
+  umbra capture --listen :8000 --upstream http://api:80 --path '/api/*' --skip-path /api/health --percent 10",
+    flags: &[PROXY, SELECT, RECORD, LOG, LOG_WRITING, RUN],
+};
+
+/// The inline proxy.
+pub(super) const PROXY: &[Flag] = &[
+    Flag::value(
+        "listen",
+        "ADDR",
+        "Take requests here, HOST:PORT or :PORT; port 0 takes a free one (see --ready-file)",
+    )
+    .many()
+    .under("Proxy"),
+    Flag::value("upstream", "URL", "The service that answers, http://HOST[:PORT]").under("Proxy"),
+    Flag::value("threads", "N", "Capture threads; auto: one a core").or("auto").under("Proxy"),
+    Flag::value(
+        "upstream-connect-timeout",
+        "TIME",
+        "Longest wait for a connection to the upstream, then 502",
+    )
+    .or("5s")
+    .under("Proxy"),
+    Flag::value("upstream-timeout", "TIME", "Longest wait for the head of an answer, then 504")
+        .or("60s")
+        .under("Proxy"),
+    Flag::value("header-timeout", "TIME", "Longest time a client may take to send a head")
+        .or("30s")
+        .under("Proxy"),
+    Flag::value(
+        "idle-timeout",
+        "TIME",
+        "A client's connection without a request is closed after this",
+    )
+    .or("75s")
+    .under("Proxy"),
+    Flag::value("max-head", "SIZE", "Largest head of a message; larger ones get 431")
+        .or("64KiB")
+        .under("Proxy"),
+    Flag::value("max-headers", "N", "Most fields in a head; more get 431").or("128").under("Proxy"),
+    Flag::value(
+        "max-connections",
+        "N",
+        "Most client connections at a time; more wait to be accepted",
+    )
+    .or("20000")
+    .under("Proxy"),
+];
+
+/// Which requests.
+pub(super) const SELECT: &[Flag] = &[
+    Flag::value("method", "METHOD", "Only these methods").many().under("Which requests"),
+    Flag::value("host", "HOST", "Only these hosts: exact, *.example.com or a glob")
+        .many()
+        .under("Which requests"),
+    Flag::value("path", "PATH", "Only these paths: exact, prefix /x*, glob, or ~regex")
+        .many()
+        .under("Which requests"),
+    Flag::value(
+        "header",
+        "NAME[=VALUE]",
+        "Only requests with this header: Name, Name=value or Name=~regex",
+    )
+    .many()
+    .under("Which requests"),
+    Flag::value("skip-method", "METHOD", "Not these methods").many().under("Which requests"),
+    Flag::value("skip-host", "HOST", "Not these hosts").many().under("Which requests"),
+    Flag::value("skip-path", "PATH", "Not these paths").many().under("Which requests"),
+    Flag::value("skip-header", "NAME[=VALUE]", "Not requests with this header")
+        .many()
+        .under("Which requests"),
+    Flag::value("percent", "N", "A stable sample of what is selected, in steps of 0.0001")
+        .or("100")
+        .under("Which requests"),
+    Flag::value(
+        "percent-by",
+        "WHAT",
+        "What is sampled as a whole: id, header:NAME, cookie:NAME or client",
+    )
+    .or("id")
+    .under("Which requests"),
+];
+
+/// How much of a message is kept.
+pub(super) const RECORD: &[Flag] = &[
+    Flag::value("responses", "off|head|full", "How much of the upstream's answers is recorded").or("full").under("Record"),
+    Flag::value("max-response-body", "SIZE", "Answers' bodies are kept up to this; length and hash of the whole always").or("64KiB").under("Record"),
+    Flag::value("max-body", "SIZE", "Requests' bodies are kept up to this, cut and marked beyond").or("10MiB").under("Record"),
+    Flag::value("memory", "SIZE", "Budget for copies on their way to the log; beyond it requests are counted as lost, never slowed").or("128MiB").under("Record"),
+    Flag::value("open-after", "TIME", "A request still being received after this is recorded as it stands, its rest later").or("30s").under("Record"),
+    Flag::value("mark-every", "TIME", "How often each thread marks how far it has come").or("5s").under("Record"),
+    Flag::value("label", "KEY=VALUE", "Kept in each record: where it was captured").many().under("Record"),
+];
+
+/// Where the log is.
+pub(super) const LOG: &[Flag] = &[
+    Flag::value("log", "LOG", "file:DIR, a plain path, or kafka://BROKER[,BROKER]/TOPIC")
+        .or("file:umbra-log")
+        .under("Log"),
+    Flag::value("kafka", "KEY=VALUE", "Any librdkafka property, except those Umbra owns")
+        .many()
+        .secret()
+        .under("Log"),
+    Flag::value(
+        "connect-timeout",
+        "TIME",
+        "Longest wait for the brokers at the start, then exit 69",
+    )
+    .or("10s")
+    .under("Log"),
+];
+
+/// What only a writer of the log decides.
+pub(super) const LOG_WRITING: &[Flag] = &[
+    Flag::value("partitions", "N", "Partitions of a topic or log that does not exist yet")
+        .or("12")
+        .under("Log"),
+    Flag::value("queue", "SIZE", "Bound of the queue before the log").or("16MiB").under("Log"),
+    Flag::value("segment-bytes", "SIZE", "Embedded log: a segment is closed at this size")
+        .or("128MiB")
+        .under("Log"),
+    Flag::value("segment-age", "TIME", "Embedded log: a segment is closed at this age")
+        .or("10m")
+        .under("Log"),
+    Flag::value("retain-bytes", "SIZE", "Embedded log: oldest segments are removed above this")
+        .under("Log"),
+    Flag::value("retain-age", "TIME", "Embedded log: segments are removed beyond this age")
+        .under("Log"),
+];
+
+/// How to run.
+pub(super) const RUN: &[Flag] = &[
+    Flag::value("admin", "ADDR", "Serve /metrics, /healthz, /readyz and /config here").under("Run"),
+    Flag::value("ready-file", "PATH", "Write the bound addresses here as JSON once ready")
+        .under("Run"),
+    Flag::value(
+        "drain",
+        "TIME",
+        "Longest time for running work after SIGTERM or Ctrl-C; a second signal ends at once",
+    )
+    .or("30s")
+    .under("Run"),
+];

@@ -1,0 +1,13 @@
+//! End-to-end tests: the built binary against real parts (Apache Kafka, httpbin,
+//! nginx), on both logs. `scripts/test` provides the parts; a part that is missing
+//! fails the test and says what to do. What a single crate promises is tested in
+//! that crate.
+
+mod support;
+
+mod bad_input;
+mod faults;
+mod main_job;
+mod resume;
+mod transparency;
+mod windows;

@@ -1,0 +1,49 @@
+//! A client that sends exactly the bytes it is told.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::wire::{Message, Reader};
+
+/// A connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    reader: Reader<TcpStream>,
+}
+
+impl Client {
+    #[track_caller]
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let reader = Reader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    pub(crate) fn receive(&mut self, bodiless: bool) -> io::Result<Message> {
+        self.reader.response(bodiless)
+    }
+
+    /// Sends a request and returns the answer.
+    #[track_caller]
+    pub(crate) fn call(&mut self, bytes: &[u8]) -> Message {
+        self.send(bytes).unwrap();
+        self.receive(bytes.starts_with(b"HEAD ")).unwrap()
+    }
+}
+
+/// `GET path` on a new connection.
+#[track_caller]
+pub(crate) fn get(from: SocketAddr, path: &str) -> Message {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {from}\r\nConnection: close\r\n\r\n");
+    Client::connect(from).call(request.as_bytes())
+}
