@@ -32,6 +32,8 @@ const LAST_FLUSH: Duration = Duration::from_millis(500);
 ///
 /// The listening sockets are shared by `config.threads` capture threads. Requests
 /// are answered by the upstream whatever becomes of the log.
+// The agent owns what it is given: it is what a thread of its own is started with.
+#[allow(clippy::needless_pass_by_value)]
 pub fn run<A: Append>(
     config: Config,
     listeners: Vec<TcpListener>,

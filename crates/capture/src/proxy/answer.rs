@@ -12,7 +12,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use super::{
     io::{read, write_both},
     progress::{Progress, Waits},
-    upload::walk,
+    upload::{Seen, walk},
 };
 use crate::{
     h1::{
@@ -161,18 +161,7 @@ impl Answer<'_> {
 
     async fn body(&mut self, head: Head) -> Result<Answered, Answered> {
         loop {
-            let (out, bytes) = (&mut *self.out, &self.buf[..]);
-            let mut tee = self.tee.borrow_mut();
-            let seen = walk(self.body, bytes, |data| {
-                tee.data(&bytes[data.clone()], None);
-                if head.dechunk {
-                    out.extend_from_slice(&bytes[data]);
-                }
-            });
-            if self.body.is_done() {
-                tee.trailers(self.body.trailers(&bytes[seen.last..]));
-            }
-            drop(tee);
+            let seen = self.look(head.dechunk);
             if head.dechunk {
                 self.buf.advance(seen.len);
                 self.flush(0).await?;
@@ -200,6 +189,22 @@ impl Answer<'_> {
         // Bytes behind the answer are nobody's: such a connection is not trusted.
         let upstream = head.upstream && self.buf.is_empty();
         Ok(Answered::Whole { upstream, client: head.client })
+    }
+
+    /// Shows body bytes to the tee; without chunk framing they are put into `out`.
+    fn look(&mut self, dechunk: bool) -> Seen {
+        let (out, bytes) = (&mut *self.out, &self.buf[..]);
+        let mut tee = self.tee.borrow_mut();
+        let seen = walk(self.body, bytes, |data| {
+            tee.data(&bytes[data.clone()], None);
+            if dechunk {
+                out.extend_from_slice(&bytes[data]);
+            }
+        });
+        if self.body.is_done() {
+            tee.trailers(self.body.trailers(&bytes[seen.last..]));
+        }
+        seen
     }
 
     /// Sends what is in `out` and `len` bytes of the buffer.

@@ -1,0 +1,13 @@
+//! The agent as a whole, between real sockets and a real embedded log.
+
+mod agent {
+    pub(crate) mod bodies;
+    pub(crate) mod clients;
+    pub(crate) mod drain;
+    pub(crate) mod fuzz;
+    pub(crate) mod harness;
+    pub(crate) mod losses;
+    pub(crate) mod marks;
+    pub(crate) mod messages;
+    pub(crate) mod upstreams;
+}
