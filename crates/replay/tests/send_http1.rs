@@ -1,4 +1,6 @@
 //! The sender over HTTP/1.1, against shadows that see and answer raw bytes.
+// A shadow's tasks end with the test's runtime, and what fails panics.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod send_shadow;
 

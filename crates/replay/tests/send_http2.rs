@@ -1,4 +1,6 @@
 //! The sender over HTTP/2 and over TLS, against servers of hyper and rustls.
+// A shadow's tasks end with the test's runtime, and what fails panics.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod send_shadow;
 

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
-    task::AbortOnDropHandle,
+    task::TaskTracker,
 };
 use umbra_record::pb;
 
@@ -33,7 +33,7 @@ use super::{
     Fault, Sent,
     answer::{Collector, Head},
     connect::Connector,
-    rewrite::{Framing, Shadow, Unsendable},
+    rewrite::{Shadow, Unsendable},
 };
 use crate::outcome::Class;
 
@@ -45,7 +45,7 @@ const MAX_CONNECTIONS: usize = 16;
 /// A connection that does not answer a ping within this is closed.
 const PING: Duration = Duration::from_secs(10);
 /// Connections tried for one request, if each says goodbye before it is its turn.
-const TRIES: usize = 4;
+const TRIES: usize = 10;
 /// Receive windows: answers are drained at once.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
@@ -56,12 +56,12 @@ pub(super) struct Http2 {
     scheme: uri::Scheme,
     timeout: Duration,
     slots: Vec<Slot>,
-    next: AtomicUsize,
 }
 
 /// Room for one connection.
 #[derive(Default)]
 struct Slot {
+    in_flight: AtomicUsize,
     current: Mutex<Option<Arc<Connection>>>,
     /// Held while a new connection is made, so that there is one and not many.
     connecting: tokio::sync::Mutex<()>,
@@ -73,14 +73,19 @@ struct Connection {
     sender: SendRequest<Pieces>,
     /// How long it took to make.
     took: Duration,
-    /// These end the connection and its streams when the last one lets go.
-    _driver: AbortOnDropHandle<()>,
-    _streams: DropGuard,
+    /// Ends the connection and its streams when the last one lets go.
+    _tasks: DropGuard,
 }
 
 /// Runs what hyper spawns for a connection, until the connection is dropped.
-#[derive(Clone)]
-struct Streams(CancellationToken);
+#[derive(Clone, Default)]
+struct Tasks {
+    tracker: TaskTracker,
+    cancelled: CancellationToken,
+}
+
+/// One more in flight on a slot, for as long as it is held.
+struct InFlight<'s>(&'s Slot);
 
 /// A request's body as hyper takes it.
 struct Pieces {
@@ -100,7 +105,7 @@ impl Http2 {
         let scheme = if scheme == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP };
         let connections = concurrency.div_ceil(STREAMS).clamp(1, MAX_CONNECTIONS);
         let slots = (0..connections).map(|_| Slot::default()).collect();
-        Self { connector, scheme, timeout, slots, next: AtomicUsize::new(0) }
+        Self { connector, scheme, timeout, slots }
     }
 
     /// Whether a connection can be made now.
@@ -116,8 +121,11 @@ impl Http2 {
             Ok(parts) => parts,
             Err(why) => return Sent::not_connected(Fault::new(Class::Unsendable, why), began),
         };
-        let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-        let slot = &self.slots[slot];
+        // Where the fewest are: above what a server allows, streams queue in hyper, and
+        // what it does with them when the connection says goodbye cannot be known.
+        let slot = self.slots.iter().min_by_key(|slot| slot.in_flight.load(Ordering::Relaxed));
+        let in_flight = InFlight::on(slot.expect("at least one was made"));
+        let slot = in_flight.0;
         let mut tries = 1;
         loop {
             let (connection, made) = match self.connection(slot).await {
@@ -185,9 +193,8 @@ impl Http2 {
         }
         let started = Instant::now();
         let stream = self.connector.connect().await?;
-        let cancel = CancellationToken::new();
-        let streams = cancel.clone().drop_guard();
-        let (sender, connection) = http2::Builder::new(Streams(cancel))
+        let tasks = Tasks::default();
+        let (sender, connection) = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
@@ -196,16 +203,12 @@ impl Http2 {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|e| explain(&e))?;
-        let driver = tokio::spawn(async move {
+        tasks.spawn(async move {
             // Its error reaches every request on it.
             let _ = connection.await;
         });
-        let connection = Arc::new(Connection {
-            sender,
-            took: started.elapsed(),
-            _driver: AbortOnDropHandle::new(driver),
-            _streams: streams,
-        });
+        let _tasks = tasks.cancelled.drop_guard();
+        let connection = Arc::new(Connection { sender, took: started.elapsed(), _tasks });
         *slot.lock() = Some(Arc::clone(&connection));
         Ok((connection, true))
     }
@@ -234,13 +237,32 @@ impl Slot {
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<'s> InFlight<'s> {
+    fn on(slot: &'s Slot) -> Self {
+        slot.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(slot)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Tasks {
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let cancelled = self.cancelled.clone();
+        self.tracker.spawn(async move { cancelled.run_until_cancelled(future).await });
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let cancelled = self.0.clone();
-        tokio::spawn(async move { cancelled.run_until_cancelled(future).await });
+        self.spawn(future);
     }
 }
 
@@ -331,14 +353,13 @@ async fn receive(
     answer: &mut Collector,
 ) -> Result<(), Fault> {
     let (parts, mut body) = response.into_parts();
-    let has_body = !head_request && !matches!(parts.status.as_u16(), 204 | 304);
+    let framed = !body.is_end_stream() || parts.headers.contains_key(http::header::CONTENT_LENGTH);
     answer.head(Head {
         status: parts.status.as_u16(),
         reason: Bytes::new(),
         version: pb::Version::Http2,
-        has_body: has_body
-            && !(body.is_end_stream() && !parts.headers.contains_key(http::header::CONTENT_LENGTH)),
         headers: fields_of(&parts.headers),
+        has_body: framed && !head_request && !matches!(parts.status.as_u16(), 204 | 304),
     });
     while let Some(frame) = body.frame().await {
         match frame.map_err(|e| explain(&e))?.into_data() {
@@ -367,11 +388,10 @@ fn fields_of(map: &HeaderMap) -> Vec<pb::Header> {
 /// streams end with these errors; those before a goodbye go on.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
-    source.and_then(|e| e.downcast_ref::<h2::Error>()).is_some_and(|e| {
-        e.is_remote()
-            && (e.is_go_away() && e.reason() == Some(h2::Reason::NO_ERROR)
-                || e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
-    })
+    let Some(error) = source.and_then(|e| e.downcast_ref::<h2::Error>()) else { return false };
+    let after_goodbye = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (after_goodbye || refused)
 }
 
 fn explain(error: &hyper::Error) -> Fault {

@@ -1,5 +1,6 @@
 //! A shadow that speaks raw TCP, so that a test sees every byte it is sent and
 //! answers with any byte it likes.
+// Each test program uses a part of it.
 #![allow(dead_code)]
 
 use std::{
