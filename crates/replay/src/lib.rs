@@ -6,6 +6,7 @@ mod assembly;
 mod clock;
 mod config;
 mod dead;
+mod dry_run;
 mod error;
 mod job;
 mod merge;
@@ -26,6 +27,7 @@ mod window;
 
 pub use config::{Config, Late, Order, Pace, Protocol, Stage, Target, WhenDown, Which};
 pub use dead::DeadLetter;
+pub use dry_run::{DryRun, DryTarget, dry_run};
 pub use error::{Difference, ReplayError};
 pub use outcome::{Answer, Class, MAX_ANSWER_BODY, Outcome, Outgoing};
 pub use plan::{Planned, Standing, plan, stored};

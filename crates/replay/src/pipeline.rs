@@ -43,6 +43,7 @@ use crate::{
 };
 use ends::Partition;
 use hold::Down;
+pub(crate) use intake::{is_safe, refusal};
 
 /// Records held at most, per target.
 pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;

@@ -195,7 +195,8 @@ fn again(plan: &pb::Plan, run: u32, pass: u64) -> pb::Plan {
     plan
 }
 
-async fn resolve(
+/// The plan in absolute terms, as things stand now. Stores nothing.
+pub(crate) async fn resolve(
     config: &Config,
     log: &Log,
     run: u32,

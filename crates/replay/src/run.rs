@@ -290,12 +290,18 @@ fn prepare(config: &Config) -> Result<Vec<Prepared>, ReplayError> {
     for target in &config.targets {
         let refuse = |reason: String| ReplayError::Target { target: target.name.clone(), reason };
         let sender = Sender::new(target, &config.job).map_err(|error| refuse(error.to_string()))?;
-        let rules = Rules { percent: Some(percent(target.percent)), ..Rules::default() };
-        let share = Selection::new(&rules, &format!("target:{}", target.name))
-            .map_err(|problems| refuse(problems.join("; ")))?;
+        let share = share_of(target)?;
         prepared.push(Prepared { target: target.clone(), share, sender: Arc::new(sender) });
     }
     Ok(prepared)
+}
+
+/// A target's share of the selected requests.
+pub(crate) fn share_of(target: &Target) -> Result<Selection, ReplayError> {
+    let rules = Rules { percent: Some(percent(target.percent)), ..Rules::default() };
+    Selection::new(&rules, &format!("target:{}", target.name)).map_err(|problems| {
+        ReplayError::Target { target: target.name.clone(), reason: problems.join("; ") }
+    })
 }
 
 /// In the steps that a sample has.

@@ -70,10 +70,8 @@ fn insert(runs: &mut Runs, sequence: u64) -> bool {
     };
     if runs.len() > MAX_RUNS {
         // The oldest hole counts as met from now on.
-        if let Some((first, _)) = runs.pop_first() {
-            if let Some((_, last)) = runs.pop_first() {
-                runs.insert(first, last);
-            }
+        if let (Some((first, _)), Some((_, last))) = (runs.pop_first(), runs.pop_first()) {
+            runs.insert(first, last);
         }
     }
     true

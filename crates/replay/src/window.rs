@@ -22,6 +22,11 @@ impl Window {
     pub(crate) fn contains(&self, time_ns: u64) -> bool {
         self.from_ns.is_none_or(|from| from <= time_ns) && self.to_ns.is_none_or(|to| time_ns < to)
     }
+
+    /// Whether any of the time from `first` to `last`, both included, is in it.
+    pub(crate) fn touches(&self, first: u64, last: u64) -> bool {
+        self.from_ns.is_none_or(|from| from <= last) && self.to_ns.is_none_or(|to| first < to)
+    }
 }
 
 /// What the agents of a log have delivered, as their marks say.

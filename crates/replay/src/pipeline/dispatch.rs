@@ -297,11 +297,10 @@ impl Pipeline {
     }
 
     pub(super) fn unblock(&mut self, ticket: Ticket) {
-        if let Some(flight) = self.flights.get_mut(&ticket) {
-            if matches!(flight.stage, Stage::Blocked { .. }) {
-                flight.stage = Stage::Ready;
-                self.ready.push_back(ticket);
-            }
+        let flight = self.flights.get_mut(&ticket);
+        if let Some(flight) = flight.filter(|one| matches!(one.stage, Stage::Blocked { .. })) {
+            flight.stage = Stage::Ready;
+            self.ready.push_back(ticket);
         }
     }
 

@@ -7,6 +7,7 @@ use umbra_log::{Delivery, Event};
 use umbra_record::{
     decode::{DecodeError, decode},
     pb::{self, record::Body},
+    select::Selection,
 };
 
 use super::{Flight, Pipeline, Stage};
@@ -77,10 +78,7 @@ impl Pipeline {
 
     /// Losses of capture that touch the window.
     fn on_gap(&mut self, gap: &pb::Gap, partition: u32) {
-        let window = self.job.planned.window();
-        let touches = window.from_ns.is_none_or(|from| gap.to_ns >= from)
-            && window.to_ns.is_none_or(|to| gap.from_ns < to);
-        if touches {
+        if self.job.planned.window().touches(gap.from_ns, gap.to_ns) {
             self.tally(partition).gap_requests += gap.requests;
         }
     }
@@ -112,7 +110,7 @@ impl Pipeline {
             });
         }
         self.tally(partition).selected += 1;
-        if let Some(why) = self.refusal(&request) {
+        if let Some(why) = refusal(&request, self.job.config.writes, &self.share) {
             self.tally(partition).skip(why);
             self.stats.skipped(why);
             delivery.done();
@@ -120,24 +118,6 @@ impl Pipeline {
         }
         self.admit(agent, request, delivery);
         Ok(())
-    }
-
-    /// Why a selected request is not for this target, or cannot be sent.
-    fn refusal(&self, request: &pb::Request) -> Option<Skip> {
-        let completeness = request.completeness;
-        if request.tunnel || request.form == pb::TargetForm::Authority as i32 {
-            Some(Skip::Tunnel)
-        } else if completeness == pb::Completeness::Truncated as i32 {
-            Some(Skip::Truncated)
-        } else if completeness == pb::Completeness::Aborted as i32 {
-            Some(Skip::Aborted)
-        } else if !self.job.config.writes && !is_safe(&request.method) {
-            Some(Skip::Writes)
-        } else if !self.share.decide(&request.into()).is_selected() {
-            Some(Skip::Percent)
-        } else {
-            None
-        }
     }
 
     fn admit(&mut self, agent: [u8; 16], mut request: pb::Request, delivery: Delivery) {
@@ -236,10 +216,10 @@ impl Pipeline {
     fn grew(&mut self, ticket: Ticket, bytes: usize) {
         self.held_bytes += bytes;
         let line = self.flights.get(&ticket).and_then(|flight| flight.line);
-        if let (Some(order), Some(line)) = (&mut self.order, line) {
-            if order.grew(line, ticket, bytes) {
-                self.lost_order(line);
-            }
+        if let (Some(order), Some(line)) = (&mut self.order, line)
+            && order.grew(line, ticket, bytes)
+        {
+            self.lost_order(line);
         }
     }
 
@@ -311,6 +291,24 @@ impl Pipeline {
             self.merge.release(*partition);
             self.released(*partition);
         }
+    }
+}
+
+/// Why a selected request is not for this target, or cannot be sent.
+pub(crate) fn refusal(request: &pb::Request, writes: bool, share: &Selection) -> Option<Skip> {
+    let completeness = request.completeness;
+    if request.tunnel || request.form == pb::TargetForm::Authority as i32 {
+        Some(Skip::Tunnel)
+    } else if completeness == pb::Completeness::Truncated as i32 {
+        Some(Skip::Truncated)
+    } else if completeness == pb::Completeness::Aborted as i32 {
+        Some(Skip::Aborted)
+    } else if !writes && !is_safe(&request.method) {
+        Some(Skip::Writes)
+    } else if !share.decide(&request.into()).is_selected() {
+        Some(Skip::Percent)
+    } else {
+        None
     }
 }
 

@@ -1,0 +1,115 @@
+//! Bodies that are in several records, and those that never become whole.
+
+use bytes::Bytes;
+use umbra_record::pb::{self, Completeness, record::Body};
+use umbra_replay::Ended;
+
+use crate::{
+    recording::{Recording, SECOND, THEN, config},
+    shadow::Shadow,
+};
+
+fn part(request: &pb::Request, index: u32, data: &[u8]) -> pb::BodyPart {
+    pb::BodyPart {
+        id: request.id.clone(),
+        index,
+        data: Bytes::copy_from_slice(data),
+        ..pb::BodyPart::default()
+    }
+}
+
+#[tokio::test]
+async fn parts_are_joined_although_others_come_between() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let mut large = recording.make("large", THEN, 1, 0);
+    large.method = "POST".into();
+    let body: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+    large.headers.push(pb::Header { name: "Content-Length".into(), value: "3000000".into() });
+    large.body = Some(Bytes::copy_from_slice(&body[..500_000]));
+    large.body_length = body.len() as u64;
+    large.parts = 5;
+    recording.request(large.clone());
+    for (index, piece) in body[500_000..].chunks(500_000).enumerate() {
+        recording.get(&format!("between{index}"), THEN + SECOND, 5 + 4 * index as u64, 0);
+        recording.append(1, THEN, Body::Part(part(&large, index as u32, piece)));
+    }
+    let report = recording.replay(config("parts", &[&shadow])).await;
+    assert_eq!(report.targets["t0"].answered, 6);
+    let seen = shadow.seen();
+    let got = seen.iter().find(|seen| seen.path == "/large").unwrap();
+    assert_eq!(got.body.len(), body.len());
+    assert!(got.body == body);
+}
+
+#[tokio::test]
+async fn an_open_request_gets_its_rest_and_trailers_after_the_windows_end() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let mut open = recording.make("open", THEN, 1, 0);
+    open.method = "POST".into();
+    open.headers.push(pb::Header { name: "Transfer-Encoding".into(), value: "chunked".into() });
+    open.body = Some("abc".into());
+    open.completeness = Completeness::Open as i32;
+    recording.request(open.clone());
+    recording.flush().await;
+    let job = config("open", &[&shadow]);
+    umbra_replay::plan(&job, &recording.log).await.unwrap();
+    // Beyond the stored end.
+    recording.get("not-meant", THEN, 5, 0);
+    let mut last = part(&open, 0, b"def");
+    last.last = true;
+    recording.append(1, THEN, Body::Part(last));
+    let report = recording.replay(job).await;
+    assert_eq!((report.ended, report.targets["t0"].answered), (Ended::Done, 1));
+    assert_eq!(shadow.paths(), ["/open"]);
+    assert_eq!(shadow.seen()[0].body, b"abcdef");
+}
+
+#[tokio::test]
+async fn what_is_not_whole_is_skipped_with_its_reason() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let mut sent = 0;
+    for (i, completeness) in
+        [Completeness::Complete, Completeness::Truncated, Completeness::Aborted].iter().enumerate()
+    {
+        let mut request = recording.make("x", THEN, i as u64, 0);
+        request.completeness = *completeness as i32;
+        recording.request(request);
+        sent += u64::from(*completeness == Completeness::Complete);
+    }
+    let mut tunnel = recording.make("ws", THEN, 7, 0);
+    tunnel.tunnel = true;
+    recording.request(tunnel);
+    let mut aborted = recording.make("aborted", THEN, 8, 0);
+    aborted.completeness = Completeness::Open as i32;
+    recording.request(aborted.clone());
+    let mut end = part(&aborted, 0, b"x");
+    end.aborted = true;
+    end.completeness = Completeness::Aborted as i32;
+    recording.append(0, THEN, Body::Part(end));
+    // The agent ended; the rest of this one never came.
+    let mut lost = recording.make("lost", THEN, 9, 0);
+    lost.parts = 3;
+    lost.body_length = 100;
+    recording.request(lost.clone());
+    recording.append(1, THEN, Body::Part(part(&lost, 0, b"x")));
+    recording.marks(THEN + SECOND, THEN + SECOND, true);
+    let mut huge = recording.make("huge", THEN, 10, 0);
+    huge.parts = 3;
+    huge.body_length = 1 << 30;
+    recording.request(huge);
+    // Behind the lost one on its connection: it must not wait for ever.
+    recording.get("behind", THEN + 1, 9, 1);
+    let report = recording.replay(config("whole", &[&shadow])).await;
+    let target = &report.targets["t0"];
+    assert_eq!(target.sent, sent + 1);
+    assert_eq!(target.skipped["truncated"], 1);
+    assert_eq!(target.skipped["aborted"], 2);
+    assert_eq!(target.skipped["tunnel"], 1);
+    assert_eq!(target.skipped["incomplete"], 1);
+    assert_eq!(target.skipped["too_large"], 1);
+    assert_eq!(target.selected, target.sent + target.skipped.values().sum::<u64>());
+    assert_eq!(shadow.sorted_paths(), ["/x", "/behind"]);
+}

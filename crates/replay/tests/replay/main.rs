@@ -1,0 +1,15 @@
+//! Whole replays: a real embedded log, real shadows over TCP, every promise that a
+//! user relies on.
+
+// A test fails by panicking, its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod bad_records;
+mod bodies;
+mod going_on;
+mod holding;
+mod limits;
+mod pacing;
+mod recording;
+mod shadow;
+mod windows;

@@ -1,0 +1,252 @@
+//! A log with requests in it, and the settings to replay it.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use umbra_log::{Address, Append, Appender, Entry, Log, LogOptions, Mode};
+use umbra_record::{
+    authority::ShadowHost,
+    encode,
+    id::IdGenerator,
+    pb::{self, record::Body},
+    select::Selection,
+};
+use umbra_replay::{
+    Config, Late, Order, Pace, Protocol, ReplayError, Report, Stats, Target, WhenDown, Which, run,
+};
+
+use crate::shadow::Shadow;
+
+pub const SECOND: u64 = 1_000_000_000;
+pub const MILLI: u64 = 1_000_000;
+/// Some time long ago.
+pub const THEN: u64 = 1_700_000_000 * SECOND;
+pub const AGENT: [u8; 16] = [0xaa; 16];
+
+/// A log of four partitions and its writer.
+pub struct Recording {
+    pub log: Arc<Log>,
+    pub dir: TempDir,
+    appender: Appender,
+    sequences: HashMap<(u32, u32), u64>,
+    ids: IdGenerator,
+}
+
+impl Recording {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::File(dir.path().join("log"));
+        let options = LogOptions { partitions: 4, ..LogOptions::default() };
+        let log = Log::open(&address, options, Mode::Create).await.unwrap();
+        let appender = log.appender().await.unwrap();
+        Self {
+            log: Arc::new(log),
+            dir,
+            appender,
+            sequences: HashMap::new(),
+            ids: IdGenerator::new(),
+        }
+    }
+
+    /// `GET /name`, captured at that time on that connection, in the partition of
+    /// the connection.
+    pub fn get(&mut self, name: &str, at: u64, connection: u64, number: u64) {
+        let request = self.make(name, at, connection, number);
+        self.request(request);
+    }
+
+    /// So many requests, each on its own connection, at these distances.
+    pub fn gets(&mut self, n: u64, from: u64, apart: u64) {
+        for i in 0..n {
+            self.get(&format!("{i}"), from + i * apart, i, 0);
+        }
+    }
+
+    pub fn make(&mut self, name: &str, at: u64, connection: u64, number: u64) -> pb::Request {
+        pb::Request {
+            id: self.ids.next(at).to_vec().into(),
+            connection,
+            number,
+            start_ns: at,
+            end_after_ns: 1000,
+            scheme: "http".to_owned(),
+            method: "GET".into(),
+            authority: "api.example".into(),
+            path: format!("/{name}").into(),
+            version: pb::Version::Http11 as i32,
+            headers: vec![pb::Header { name: "Host".into(), value: "api.example".into() }],
+            ..pb::Request::default()
+        }
+    }
+
+    pub fn request(&mut self, request: pb::Request) {
+        let (at, partition) = (request.start_ns, request.connection as u32 % 4);
+        self.append(partition, at, Body::Request(request));
+    }
+
+    pub fn append(&mut self, partition: u32, at: u64, body: Body) {
+        let sequence = self.sequences.entry((0, partition)).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        self.append_as(partition, at, body, sequence);
+    }
+
+    pub fn append_as(&mut self, partition: u32, at: u64, body: Body, sequence: u64) {
+        let record = pb::Record {
+            agent: AGENT.to_vec().into(),
+            lane: 0,
+            key: "k".into(),
+            sequence,
+            body: Some(body),
+        };
+        let mut bytes = Vec::new();
+        encode::record(&record, &mut bytes);
+        self.raw(partition, at, &bytes);
+    }
+
+    /// The agent's one lane says in every partition how far it is.
+    pub fn marks(&mut self, low_ns: u64, at_ns: u64, last: bool) {
+        for partition in 0..4 {
+            let mark = pb::Mark {
+                low_ns,
+                at_ns,
+                r#final: last,
+                lanes: 1,
+                host: "web-1".to_owned(),
+                ..pb::Mark::default()
+            };
+            self.append(partition, at_ns, Body::Mark(mark));
+        }
+    }
+
+    pub fn raw(&mut self, partition: u32, time_ns: u64, payload: &[u8]) {
+        let entry = Entry { partition, time_ns, key: b"k", headers: &[], payload, weight: 1 };
+        self.appender.enqueue(&entry).unwrap();
+    }
+
+    pub async fn flush(&self) {
+        self.appender.flush(Duration::from_secs(10)).await.unwrap();
+    }
+
+    /// Runs the job to its end.
+    pub async fn replay(&self, config: Config) -> Report {
+        self.try_replay(config).await.unwrap()
+    }
+
+    pub async fn try_replay(&self, config: Config) -> Result<Report, ReplayError> {
+        self.flush().await;
+        in_time(run(config, &self.log, Stats::new(), CancellationToken::new())).await
+    }
+
+    /// Runs the job beside the test.
+    pub async fn start(&self, config: Config) -> Running {
+        self.flush().await;
+        let (stats, stop) = (Stats::new(), CancellationToken::new());
+        let mut task = JoinSet::new();
+        task.spawn({
+            let (log, stats, stop) = (Arc::clone(&self.log), stats.clone(), stop.clone());
+            async move { run(config, &log, stats, stop).await }
+        });
+        Running { task, stats, stop }
+    }
+}
+
+/// A replay that runs beside the test.
+pub struct Running {
+    task: JoinSet<Result<Report, ReplayError>>,
+    pub stats: Stats,
+    pub stop: CancellationToken,
+}
+
+impl Running {
+    pub async fn end(mut self) -> Report {
+        in_time(self.task.join_next()).await.unwrap().unwrap().unwrap()
+    }
+
+    pub async fn stop(self) -> Report {
+        self.stop.cancel();
+        self.end().await
+    }
+
+    /// What a crash does: nothing more happens, nothing is closed.
+    pub async fn kill(mut self) {
+        self.task.shutdown().await;
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        match self.task.try_join_next() {
+            Some(result) => panic!("ended: {result:?}"),
+            None => false,
+        }
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(mut holds: impl FnMut() -> bool) {
+    in_time(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
+}
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+}
+
+/// Everything in the log, as fast as the shadows answer.
+pub fn config(job: &str, shadows: &[&Shadow]) -> Config {
+    Config {
+        job: job.to_owned(),
+        again: false,
+        adopt: false,
+        which: Which::Window { from_ns: None, to_ns: None },
+        grace: Duration::from_secs(1),
+        limit: None,
+        duration: None,
+        repeat: 1,
+        pace: Pace::Max,
+        selection: Selection::default(),
+        targets: shadows
+            .iter()
+            .enumerate()
+            .map(|(i, shadow)| target(&format!("t{i}"), shadow))
+            .collect(),
+        order: Order::Connection,
+        late: Late::Send,
+        writes: true,
+        allow_production: false,
+        read_ahead_bytes: 64 << 20,
+        drain: Duration::from_secs(5),
+        outcomes: None,
+        settings: Vec::new(),
+    }
+}
+
+pub fn target(name: &str, shadow: &Shadow) -> Target {
+    Target {
+        name: name.to_owned(),
+        url: shadow.url().parse().unwrap(),
+        shadow_host: ShadowHost::Suffix("-shadow".to_owned()),
+        percent: 100.0,
+        set_headers: Vec::new(),
+        remove_headers: Vec::new(),
+        concurrency: 32,
+        timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(2),
+        protocol: Protocol::Http1,
+        when_down: WhenDown::Hold(None),
+    }
+}
