@@ -295,7 +295,7 @@ impl Cursor {
             return Ok(self.newer()?.is_some());
         };
         let path = self.place.path(number);
-        let opening = match segment::opening(&file, &path) {
+        let opening = match self.place.opening(&file, &path) {
             // Its records are missing, if there is anything behind it.
             Err(LogError::Unusable(why)) if self.after(number)? => {
                 tracing::error!("{why}");
@@ -308,6 +308,7 @@ impl Cursor {
         let Some(opening) = opening else {
             // Its writer has just made it, or crashed right then.
             if self.after(number)? {
+                self.hole = Some(format!("{} ends before its first record", path.display()));
                 self.number = Some(number);
                 return Ok(true);
             }

@@ -141,15 +141,12 @@ impl Disk {
             .write(true)
             .open(&path)
             .map_err(io_error("open", &path))?;
-        let opening = match segment::opening(&file, &path) {
-            Ok(Some(opening)) if opening.ours => opening,
+        let opening = match self.place.opening(&file, &path) {
+            Ok(Some(opening)) => opening,
             Ok(None) => {
                 // It crashed before its first chunk: nothing is in it.
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
                 return Ok(false);
-            }
-            Ok(Some(_)) => {
-                return Err(segment::unusable(&path, 0, "another tool wrote it"));
             }
             Err(error) => {
                 let aside = path.with_extension("mcap.damaged");

@@ -151,13 +151,16 @@ impl Preamble {
 
     fn encode_metadata(&self, out: &mut Vec<u8>) {
         let base: Vec<String> = self.base.iter().map(u64::to_string).collect();
+        let base = base.join(",");
+        let check = self.check(&base);
         put_record(out, op::METADATA, |out| {
             put_string(out, SEGMENT);
             // In the order of the keys, as a map is compared by other tools.
             put_map(
                 out,
                 &[
-                    ("base", base.join(",")),
+                    ("base", base),
+                    ("crc", check.to_string()),
                     ("latest_ns", self.latest_ns.to_string()),
                     ("segment", self.segment.to_string()),
                 ],
@@ -176,12 +179,16 @@ impl Preamble {
             return None;
         }
         let number = |key| metadata.get(key)?.parse::<u64>().ok();
-        let base: Result<Vec<u64>, _> = metadata.get("base")?.split(',').map(str::parse).collect();
-        Some(Self {
-            segment: number("segment")?,
-            base: base.ok()?,
-            latest_ns: number("latest_ns")?,
-        })
+        let text = metadata.get("base")?;
+        let base: Result<Vec<u64>, _> = text.split(',').map(str::parse).collect();
+        let preamble =
+            Self { segment: number("segment")?, base: base.ok()?, latest_ns: number("latest_ns")? };
+        (number("crc")? == u64::from(preamble.check(text))).then_some(preamble)
+    }
+
+    /// What stands here decides which offset every record gets.
+    fn check(&self, base: &str) -> u32 {
+        crc32fast::hash(format!("{} {base} {}", self.segment, self.latest_ns).as_bytes())
     }
 }
 

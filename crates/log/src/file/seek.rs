@@ -38,11 +38,13 @@ impl<'a> Segments<'a> {
         };
         let path = self.place.path(number);
         if let Some(file) = self.place.open(number)? {
-            match segment::opening(&file, &path) {
+            match self.place.opening(&file, &path) {
                 Ok(Some(opening)) => return Ok(Some(Opened { number, file, path, opening })),
                 Ok(None) => {}
                 // There must be one that is good.
-                Err(LogError::Unusable(_)) if self.numbers.len() > 1 => {}
+                Err(LogError::Unusable(why)) if self.numbers.len() > 1 => {
+                    tracing::error!("{why}; its records cannot be found");
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -113,10 +113,23 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
     (digits.len() == 16).then(|| digits.parse().ok())?
 }
 
-/// Reads how a segment begins. `Ok(None)`: that is not written yet.
-///
-/// The error says what is wrong and at which byte.
-pub(super) fn opening(file: &File, path: &Path) -> Result<Option<Opening>, LogError> {
+impl Place {
+    /// Reads how a segment begins. `Ok(None)`: that is not written yet.
+    ///
+    /// The error says what is wrong and at which byte.
+    pub(super) fn opening(&self, file: &File, path: &Path) -> Result<Option<Opening>, LogError> {
+        let opening = opening(file, path)?;
+        match (&opening, self) {
+            // Without what we say there, offsets would begin anew.
+            (Some(Opening { ours: false, .. }), Self::Directory(_)) => {
+                Err(unusable(path, 0, "it does not begin as a segment of this log"))
+            }
+            _ => Ok(opening),
+        }
+    }
+}
+
+fn opening(file: &File, path: &Path) -> Result<Option<Opening>, LogError> {
     let mut magic = [0; MAGIC.len()];
     let read = read_at_most(file, 0, &mut magic).map_err(io_error("read", path))?;
     if magic[..read] != MAGIC[..read] {

@@ -1,0 +1,16 @@
+//! What only the embedded log promises: about its files, its processes and its disk.
+
+#[path = "file/bench.rs"]
+mod bench;
+#[path = "file/child.rs"]
+mod child;
+#[path = "file/damage.rs"]
+mod damage;
+#[path = "file/disk.rs"]
+mod disk;
+#[path = "file/format.rs"]
+mod format;
+#[path = "file/opening.rs"]
+mod opening;
+#[path = "file/retention.rs"]
+mod retention;
