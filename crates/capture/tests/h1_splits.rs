@@ -35,7 +35,10 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![b' '..=b'~', 0x80..=0xffu8, Just(b'\t')];
     vec(byte, 0..24).prop_map(|value| {
-        String::from_utf8_lossy(&value).trim_matches([' ', '\t']).to_owned().into_bytes()
+        let inner = |byte: &u8| !matches!(byte, b' ' | b'\t');
+        let start = value.iter().position(inner).unwrap_or(value.len());
+        let end = value.iter().rposition(inner).map_or(start, |last| last + 1);
+        value[start..end].to_vec()
     })
 }
 
@@ -195,14 +198,6 @@ fn response_stream(messages: &[(Message, bool)]) -> (Vec<u8>, Vec<Event>, Vec<Me
     (bytes, events, messages.iter().map(|(_, head)| kind(*head)).collect())
 }
 
-/// Everything but which fault was named first, which may depend on the split.
-fn comparable(mut events: Vec<Event>) -> Vec<Event> {
-    if let Some(Event::Refused(refused)) = events.last_mut() {
-        refused.reason = "";
-    }
-    events
-}
-
 #[derive(Debug, Clone)]
 enum Edit {
     Replace(Index, u8),
@@ -289,11 +284,11 @@ proptest! {
         bytes in vec(any::<u8>(), 0..400),
         cuts in vec(any::<usize>(), 0..12),
     ) {
-        let whole = comparable(Reader::server(TIGHT).read([&bytes[..]]));
-        prop_assert_eq!(comparable(Reader::server(TIGHT).read(pieces(&bytes, &cuts))), whole);
+        let whole = Reader::server(TIGHT).read([&bytes[..]]);
+        prop_assert_eq!(Reader::server(TIGHT).read(pieces(&bytes, &cuts)), whole);
         let sent = [MethodKind::Other, MethodKind::Head];
-        let whole = comparable(Reader::client(TIGHT, &sent).read([&bytes[..]]));
-        prop_assert_eq!(comparable(Reader::client(TIGHT, &sent).read(pieces(&bytes, &cuts))), whole);
+        let whole = Reader::client(TIGHT, &sent).read([&bytes[..]]);
+        prop_assert_eq!(Reader::client(TIGHT, &sent).read(pieces(&bytes, &cuts)), whole);
     }
 
     #[test]
@@ -305,9 +300,9 @@ proptest! {
     ) {
         let bytes = edited(request_stream(&messages).0, &edits);
         let limits = if tight { TIGHT } else { LIMITS };
-        let whole = comparable(Reader::server(limits).read([&bytes[..]]));
-        prop_assert_eq!(&comparable(Reader::server(limits).read(pieces(&bytes, &cuts))), &whole);
-        prop_assert_eq!(&comparable(Reader::server(limits).read(bytes.chunks(1))), &whole);
+        let whole = Reader::server(limits).read([&bytes[..]]);
+        prop_assert_eq!(&Reader::server(limits).read(pieces(&bytes, &cuts)), &whole);
+        prop_assert_eq!(&Reader::server(limits).read(bytes.chunks(1)), &whole);
     }
 
     #[test]
@@ -320,9 +315,9 @@ proptest! {
         let (bytes, _, sent) = response_stream(&messages);
         let bytes = edited(bytes, &edits);
         let limits = if tight { TIGHT } else { LIMITS };
-        let whole = comparable(Reader::client(limits, &sent).read([&bytes[..]]));
-        prop_assert_eq!(&comparable(Reader::client(limits, &sent).read(pieces(&bytes, &cuts))), &whole);
-        prop_assert_eq!(&comparable(Reader::client(limits, &sent).read(bytes.chunks(1))), &whole);
+        let whole = Reader::client(limits, &sent).read([&bytes[..]]);
+        prop_assert_eq!(&Reader::client(limits, &sent).read(pieces(&bytes, &cuts)), &whole);
+        prop_assert_eq!(&Reader::client(limits, &sent).read(bytes.chunks(1)), &whole);
     }
 }
 
@@ -351,9 +346,9 @@ proptest! {
         let bytes = edited(bytes, &edits);
 
         let limits = Limits { max_head: 8192, max_headers: 40 };
-        let whole = comparable(Reader::server(limits).read([&bytes[..]]));
-        prop_assert_eq!(&comparable(Reader::server(limits).read(pieces(&bytes, &cuts))), &whole);
-        prop_assert_eq!(&comparable(Reader::server(limits).read(bytes.chunks(97))), &whole);
+        let whole = Reader::server(limits).read([&bytes[..]]);
+        prop_assert_eq!(&Reader::server(limits).read(pieces(&bytes, &cuts)), &whole);
+        prop_assert_eq!(&Reader::server(limits).read(bytes.chunks(97)), &whole);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the codec refuses and what it takes, section by section of RFC 9112 and
 //! RFC 9110. Each case is read whole, byte by byte and in every split in two, and
-//! the verdict must be the same each time.
+//! the verdict and its reason must be the same each time.
 
 mod h1_driver;
 
@@ -38,12 +38,7 @@ fn check(section: &str, bytes: &[u8], expected: &Verdict, reader: impl Fn() -> R
     let case = format!("RFC {section}: {shown:?}");
     let whole = reader().read([bytes]);
     assert_eq!(verdict(&whole), *expected, "{case}");
-    let same = |events: &[Event], how: &str| match (expected, verdict(events)) {
-        // Which of several faults is named may depend on the split, the answer
-        // may not.
-        (No(status, _), No(found, _)) => assert_eq!(found, *status, "{how} {case}"),
-        _ => assert_eq!(events, whole, "{how} {case}"),
-    };
+    let same = |events: &[Event], how: &str| assert_eq!(events, whole, "{how} {case}");
     let step = (bytes.len() / 3000).max(1);
     same(&reader().read(bytes.chunks(step)), "byte by byte");
     for cut in (1..bytes.len()).step_by(step) {
@@ -89,7 +84,7 @@ fn rfc9112_2_1_lines_end_with_crlf() {
             ("GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", No(400, "bare_cr")),
             ("GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", No(400, "bare_cr")),
             ("GET / HTTP/1.1\r\nHost: a\r\n\rX: b\r\n\r\n", No(400, "bare_cr")),
-            ("GET / HTTP/1.1\r\nHost: a\r\nX\r: b\r\n\r\n", No(400, "bare_cr")),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX\r: b\r\n\r\n", No(400, "field_name")),
             ("GET /\r\n\r\n", No(400, "request_line")),
             ("GET / HTTP/1.1\r\nHost: a\r\n", More),
         ],
@@ -305,7 +300,7 @@ fn rfc9112_5_field_lines() {
             (&with("Content-Length : 5"), No(400, "space_before_colon")),
             (&with("X"), No(400, "field_name")),
             (&with(": a"), No(400, "field_name")),
-            (&with("X Y: a"), No(400, "field_name")),
+            (&with("X Y: a"), No(400, "space_before_colon")),
             (&with("X\0: a"), No(400, "field_name")),
             (&with("X\u{e9}: a"), No(400, "field_name")),
             (&with("X(: a"), No(400, "field_name")),
@@ -505,7 +500,7 @@ fn rfc9112_7_1_2_trailers() {
             (&with("X : a\r\n"), No(400, "space_before_colon")),
             (&with("X: a\r\n b\r\n"), No(400, "obs_fold")),
             (&with("X: a\0\r\n"), No(400, "field_value")),
-            (&with("GET / HTTP/1.1\r\n"), No(400, "field_name")),
+            (&with("GET / HTTP/1.1\r\n"), No(400, "space_before_colon")),
             (&with("X: a\rb\r\n"), No(400, "bare_cr")),
         ],
     );

@@ -1,7 +1,7 @@
 //! Field lines (RFC 9112 5, RFC 9110 5) as places in the buffer they came in.
 //! Checks their syntax; what fields mean is for others.
 
-use super::{Limits, Malformed, PROBE, Span, Window};
+use super::{Limits, Malformed, PROBE, Span, Window, is_token_byte};
 
 /// A field line. Its bytes are in the buffer it was parsed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,41 +158,29 @@ fn fault(error: httparse::Error, block: &[u8]) -> Malformed {
     if error == httparse::Error::TooManyHeaders {
         return Malformed::with(431, "too_many_fields");
     }
-    for line in block.split_inclusive(|&byte| byte == b'\n') {
-        let Some(line) = line.strip_suffix(b"\n") else {
-            return Malformed::bad(line_fault(line).unwrap_or("field_value"));
-        };
-        let Some(line) = line.strip_suffix(b"\r") else {
-            return Malformed::bad("bare_lf");
-        };
-        if let Some(reason) = line_fault(line) {
-            return Malformed::bad(reason);
-        }
-    }
-    Malformed::bad("field_value")
+    let reason = block.split_inclusive(|&byte| byte == b'\n').find_map(line_fault);
+    Malformed::bad(reason.unwrap_or("field_value"))
 }
 
-/// What is wrong with this line (without its end), in the order of RFC 9112 5.
+/// What is wrong with a line, or with what there is of it: the first byte that
+/// does not fit decides, so that the reason does not depend on what follows.
 fn line_fault(line: &[u8]) -> Option<&'static str> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Some("obs_fold");
+    let name = line.iter().position(|&byte| !is_token_byte(byte))?;
+    match line[name] {
+        b' ' | b'\t' if name == 0 => return Some("obs_fold"),
+        b'\r' if name == 0 && matches!(line, b"\r" | b"\r\n") => return None,
+        b' ' | b'\t' => return Some("space_before_colon"),
+        b'\r' if name == 0 => return Some("bare_cr"),
+        b':' if name > 0 => {}
+        _ => return Some("field_name"),
     }
-    let (name, value) = match line.iter().position(|&byte| byte == b':') {
-        Some(colon) => (&line[..colon], &line[colon + 1..]),
-        None if line.contains(&b'\r') => return Some("bare_cr"),
-        None if line.is_empty() => return None,
-        None => return Some("field_name"),
-    };
-    match name {
-        [.., b' ' | b'\t'] => Some("space_before_colon"),
-        [] => Some("field_name"),
-        _ if name.contains(&b'\r') => Some("bare_cr"),
-        _ if !name.iter().all(|&byte| super::is_token_byte(byte)) => Some("field_name"),
-        _ if value.contains(&b'\r') => Some("bare_cr"),
-        _ if value.iter().any(|&byte| byte == 0x7f || (byte < b' ' && byte != b'\t')) => {
-            Some("field_value")
-        }
-        _ => None,
+    let value = &line[name + 1..];
+    let at = value.iter().position(|&byte| byte == 0x7f || (byte < b' ' && byte != b'\t'))?;
+    match &value[at..] {
+        b"\r" | b"\r\n" => None,
+        b"\n" => Some("bare_lf"),
+        [b'\r', ..] => Some("bare_cr"),
+        _ => Some("field_value"),
     }
 }
 

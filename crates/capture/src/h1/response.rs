@@ -81,13 +81,12 @@ fn status_line(buf: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, Mal
     let end = memchr::memchr(b'\n', &buf[FIXED.len()..]).map(|at| FIXED.len() + at);
     let line = &buf[FIXED.len()..end.unwrap_or(buf.len())];
     // While the line is not complete, a last CR may still be followed by LF.
-    let reason = line.strip_suffix(b"\r");
-    if end.is_some() && reason.is_none() {
-        return Err(Malformed::bad("bare_lf"));
-    }
-    let reason = reason.unwrap_or(line);
+    let reason = line.strip_suffix(b"\r").unwrap_or(line);
     if !matches!(reason, [] | [b' ', ..]) || !reason.iter().all(|&byte| is_text(byte)) {
         return Err(Malformed::bad("status_line"));
+    }
+    if end.is_some() && reason.len() == line.len() {
+        return Err(Malformed::bad("bare_lf"));
     }
     let start = FIXED.len() + usize::from(!reason.is_empty());
     head.reason = Span::new(start, FIXED.len() + reason.len());
