@@ -9,7 +9,7 @@ pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ pub enum Kind {
     Order,
     /// Another number of elements.
     Count,
+    /// Takes longer (made by the verdict, not by [`differences`]).
+    Slower,
     /// Too long to be shown, or too many to be listed.
     More,
     /// Noted only: the same number written in another way.
@@ -80,6 +82,7 @@ impl fmt::Display for Kind {
             Self::Value => "value",
             Self::Order => "order",
             Self::Count => "count",
+            Self::Slower => "slower",
             Self::More => "more",
             Self::Notation => "notation",
             Self::Coding => "coding",
@@ -93,6 +96,24 @@ impl fmt::Display for Kind {
 /// share one field).
 pub fn differences(expected: &Answer, actual: &Answer, rules: &Rules) -> Vec<Difference> {
     let mut found = Found::new(expected, actual, rules);
+    look(&mut found);
+    found.list
+}
+
+/// The same for people who ask why: also what a rule passed over, with the rule.
+pub fn explain(
+    expected: &Answer,
+    actual: &Answer,
+    rules: &Rules,
+) -> (Vec<Difference>, Vec<(Difference, String)>) {
+    let mut found = Found::new(expected, actual, rules);
+    found.passed = Some(Vec::new());
+    look(&mut found);
+    (found.list, found.passed.unwrap_or_default())
+}
+
+fn look(found: &mut Found<'_>) {
+    let (expected, actual) = (found.expected, found.actual);
     let status = |answer: &Answer| match answer.status {
         0 => "none".to_owned(),
         status => status.to_string(),
@@ -106,10 +127,9 @@ pub fn differences(expected: &Answer, actual: &Answer, rules: &Rules) -> Vec<Dif
     }
     // An answer that never came has no fields and no body: said once, above.
     if expected.status != 0 && actual.status != 0 {
-        headers::compare(&mut found);
-        body::compare(&mut found);
+        headers::compare(found);
+        body::compare(found);
     }
-    found.list
 }
 
 /// The differences found so far, and what is needed to judge the next.
@@ -118,12 +138,14 @@ pub(crate) struct Found<'a> {
     pub(crate) actual: &'a Answer,
     pub(crate) rules: &'a Rules,
     list: Vec<Difference>,
-    seen: std::collections::HashSet<(String, Kind)>,
+    seen: HashSet<(String, Kind)>,
+    /// What rules passed over, if somebody wants to know.
+    passed: Option<Vec<(Difference, String)>>,
 }
 
 impl<'a> Found<'a> {
     fn new(expected: &'a Answer, actual: &'a Answer, rules: &'a Rules) -> Self {
-        Self { expected, actual, rules, list: Vec::new(), seen: Default::default() }
+        Self { expected, actual, rules, list: Vec::new(), seen: HashSet::new(), passed: None }
     }
 
     /// Whether the bound is reached, so that looking further is useless.
@@ -134,8 +156,11 @@ impl<'a> Found<'a> {
     /// Adds a difference, unless it is there already or a rule ignores it.
     pub(crate) fn add(&mut self, field: &str, kind: Kind, note: impl FnOnce() -> String) {
         let field = shorten(field, MAX_FIELD);
-        if self.is_full() || self.rules.ignores(&field, kind) {
+        if self.is_full() {
             return;
+        }
+        if let Some(rule) = self.rules.ignores(&field, kind) {
+            return self.pass(rule, &field, kind, note);
         }
         if !self.seen.insert((field.clone(), kind)) {
             return;
@@ -147,9 +172,23 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// Whether a rule tolerates these two values.
+    pub(crate) fn tolerates(&mut self, field: &str, expected: &[u8], actual: &[u8]) -> bool {
+        let Some(rule) = self.rules.tolerates(field, expected, actual) else { return false };
+        self.pass(rule, field, Kind::Value, || note("", expected, actual));
+        true
+    }
+
+    fn pass(&mut self, rule: &str, field: &str, kind: Kind, note: impl FnOnce() -> String) {
+        if let Some(passed) = self.passed.as_mut().filter(|list| list.len() < MAX_DIFFERENCES) {
+            let difference = Difference { field: field.to_owned(), kind, note: note() };
+            passed.push((difference, rule.to_owned()));
+        }
+    }
+
     /// Adds what there is to say about two texts at one field that are not equal.
     pub(crate) fn texts(&mut self, field: &str, expected: &[u8], actual: &[u8], place: &str) {
-        if self.rules.tolerates(field, expected, actual) {
+        if self.tolerates(field, expected, actual) {
             return;
         }
         if self.same_but_for_authority(expected, actual) {

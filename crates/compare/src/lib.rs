@@ -17,10 +17,10 @@ mod statistics;
 mod verdict;
 
 pub use answer::{Answer, Body, Timing};
-pub use difference::{Difference, Kind, MAX_DIFFERENCES, differences};
+pub use difference::{Difference, Kind, MAX_DIFFERENCES, differences, explain};
 pub use endpoint::lexical_template;
 pub use rules::{Rules, VOLATILE_HEADERS};
 pub use statistics::{benjamini_hochberg, mcnemar};
 pub use verdict::{
-    Class, Coverage, Example, Finding, Judgement, Report, RequestKey, Settings, Verdict,
+    Class, Coverage, Example, Finding, Judgement, Latency, Report, RequestKey, Settings, Verdict,
 };

@@ -56,6 +56,7 @@ pub struct Rules {
 
 #[derive(Debug, Clone)]
 struct Rule {
+    typed: String,
     endpoint: Option<(String, String)>,
     field: String,
     what: What,
@@ -109,19 +110,25 @@ impl Rules {
         format!("{endpoint} {} {kind}", field.replace(char::is_whitespace, "*"))
     }
 
-    pub(crate) fn ignores(&self, field: &str, kind: Kind) -> bool {
-        is_volatile(field, kind)
-            || self.rules.iter().any(|rule| match &rule.what {
-                What::Ignore => rule.covers(field),
-                What::Kinds(kinds) => kinds.contains(&kind) && rule.covers(field),
-                _ => false,
-            })
+    /// The rule that ignores it, if there is one.
+    pub(crate) fn ignores(&self, field: &str, kind: Kind) -> Option<&str> {
+        if is_volatile(field, kind) {
+            return Some("volatile by nature");
+        }
+        let rule = self.rules.iter().find(|rule| match &rule.what {
+            What::Ignore => rule.covers(field),
+            What::Kinds(kinds) => kinds.contains(&kind) && rule.covers(field),
+            _ => false,
+        });
+        rule.map(|rule| rule.typed.as_str())
     }
 
-    pub(crate) fn tolerates(&self, field: &str, expected: &[u8], actual: &[u8]) -> bool {
-        self.rules.iter().any(|rule| {
+    /// The rule that tolerates these two values, if there is one.
+    pub(crate) fn tolerates(&self, field: &str, expected: &[u8], actual: &[u8]) -> Option<&str> {
+        let rule = self.rules.iter().find(|rule| {
             rule.covers(field) && rule.what.tolerates(expected, actual).unwrap_or(false)
-        })
+        });
+        rule.map(|rule| rule.typed.as_str())
     }
 
     pub(crate) fn array_key(&self, field: impl FnOnce() -> String) -> Option<String> {
@@ -171,7 +178,12 @@ impl Rule {
             }
             _ => field.to_owned(),
         };
-        Ok(Self { endpoint, field, what: What::parse(&words.collect::<Vec<_>>())? })
+        Ok(Self {
+            typed: line.trim().to_owned(),
+            endpoint,
+            field,
+            what: What::parse(&words.collect::<Vec<_>>())?,
+        })
     }
 
     /// Whether the field is the rule's, or below it.

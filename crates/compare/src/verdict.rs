@@ -5,12 +5,14 @@
 //! State is a set of counts: it is bounded, does not depend on the order of requests
 //! (until a bound is reached), and states of disjoint requests can be merged.
 
+mod latency;
 mod report;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
+pub use latency::Latency;
 pub use report::{Class, Coverage, Finding, Judgement, Report};
 pub use tally::Example;
 
@@ -42,11 +44,14 @@ pub struct Settings {
     pub share: f64,
     /// … with this probability.
     pub confidence: f64,
+    /// Baseline and candidate answered under the same load, so that their times can be
+    /// compared. Not so when the baseline's were recorded earlier.
+    pub same_load: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { alpha: 0.01, share: 0.05, confidence: 0.95 }
+        Self { alpha: 0.01, share: 0.05, confidence: 0.95, same_load: false }
     }
 }
 
@@ -81,6 +86,14 @@ impl Verdict {
         Self { settings, endpoints: Tree::default(), room: MAX_FIELDS, recent: Recent::default() }
     }
 
+    /// With endpoints the user named, as `GET /users/{name}` (`*` for any method): paths
+    /// that match one belong to it; others are told apart as ever. Tells everything
+    /// that is wrong with the names.
+    pub fn with_endpoints<S: AsRef<str>>(mut self, named: &[S]) -> Result<Self, Vec<String>> {
+        self.endpoints.name(named)?;
+        Ok(self)
+    }
+
     /// Counts one request: how the candidate's answer differs from the baseline's, and
     /// how a second good answer does, if there is one.
     ///
@@ -108,6 +121,13 @@ impl Verdict {
         }
         self.endpoints.of(request.method, request.path).not_compared(reason);
         true
+    }
+
+    /// Counts how long the two answers of a request took, baseline's first. To be called
+    /// for a request that [`Verdict::compared`] counted.
+    pub fn timed(&mut self, request: &RequestKey<'_>, expected_ns: u64, actual_ns: u64) {
+        let tally = self.endpoints.of(request.method, request.path);
+        tally.latencies.add(expected_ns, actual_ns);
     }
 
     /// Adds the counts of another state, which must be about other requests: what is
@@ -152,7 +172,7 @@ impl Recent {
 /// sure of without a measurement of the noise.
 fn is_hard(field: &str, kind: Kind) -> bool {
     match kind {
-        Kind::Missing | Kind::Added | Kind::Type | Kind::Shape => true,
+        Kind::Missing | Kind::Added | Kind::Type | Kind::Shape | Kind::Slower => true,
         Kind::Value => {
             matches!(field, "status" | "failure" | "header:content-type" | "trailer:grpc-status")
         }

@@ -198,7 +198,7 @@ fn text(found: &mut Found<'_>, one: &str, other: &str) {
         return;
     };
     let place = format!("line {}: ", first + 1);
-    if found.rules.tolerates("body", one.as_bytes(), other.as_bytes()) {
+    if found.tolerates("body", one.as_bytes(), other.as_bytes()) {
         return;
     }
     if found.same_but_for_authority(one.as_bytes(), other.as_bytes()) {

@@ -317,3 +317,19 @@ fn the_list_is_bounded() {
     assert_eq!(found.len(), MAX_DIFFERENCES);
     assert_eq!(found.last().unwrap().kind, Kind::More);
 }
+
+#[test]
+fn explanations_name_the_rule() {
+    let one = json(r#"{"a":1,"b":10,"c":1}"#);
+    let mut other = json(r#"{"a":2,"b":11,"c":2}"#);
+    other.headers.push(header("Date", "x"));
+    let mut one_dated = one;
+    one_dated.headers.push(header("Date", "y"));
+    let rules = Rules::new(&["body.a", "body.b ~2"]).unwrap();
+    let (found, passed) = explain(&one_dated, &other, &rules);
+    assert_eq!(found.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["body.c"]);
+    let passed: Vec<_> = passed.iter().map(|(d, rule)| (d.field.as_str(), rule.as_str())).collect();
+    let expected =
+        [("header:date", "volatile by nature"), ("body.a", "body.a"), ("body.b", "body.b ~2")];
+    assert_eq!(passed, expected);
+}

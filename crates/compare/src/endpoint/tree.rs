@@ -22,10 +22,19 @@ pub(crate) trait Merge: Default {
 /// A tally per endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Tree<T> {
+    /// Endpoints the user named.
+    named: Vec<Named>,
     root: Level<T>,
     /// At least the number of endpoints: folding makes it too high until counted again.
     count: usize,
     others: Option<Box<T>>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Named {
+    /// `*`: any.
+    method: String,
+    segments: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,14 +54,30 @@ impl<T> Default for Level<T> {
 
 impl<T> Default for Tree<T> {
     fn default() -> Self {
-        Self { root: Level::default(), count: 0, others: None }
+        Self { named: Vec::new(), root: Level::default(), count: 0, others: None }
     }
 }
 
 impl<T: Merge> Tree<T> {
+    /// Names endpoints; to be done before anything is counted.
+    pub(crate) fn name<S: AsRef<str>>(&mut self, named: &[S]) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        for text in named.iter().map(AsRef::as_ref) {
+            match text.split_once(' ').map(|(method, path)| (method, path.trim())) {
+                Some((method, path)) if path.starts_with('/') && !path.contains(' ') => {
+                    let segments = path[1..].split('/').map(str::to_owned).collect();
+                    self.named.push(Named { method: method.to_owned(), segments });
+                }
+                _ => problems.push(format!("endpoint '{text}' is not METHOD /PATH/{{NAME}}")),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// The tally of a request's endpoint.
     pub(crate) fn of(&mut self, method: &str, path: &str) -> &mut T {
-        let segments = super::segments(path);
+        let named = self.named.iter().find(|named| named.matches(method, path));
+        let segments = named.map_or_else(|| super::segments(path), |named| named.segments.clone());
         if !self.root.find(method, &segments) {
             if self.count >= MAX_ENDPOINTS {
                 self.count = self.root.endpoints();
@@ -80,6 +105,18 @@ impl<T: Merge> Tree<T> {
         if let Some(others) = other.others {
             self.others.get_or_insert_default().merge(*others);
         }
+    }
+}
+
+impl Named {
+    fn matches(&self, method: &str, path: &str) -> bool {
+        let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+        (self.method == "*" || self.method == method)
+            && self.segments.iter().all(|wanted| {
+                let segment = segments.next();
+                segment.is_some_and(|segment| is_placeholder(wanted) || segment == wanted)
+            })
+            && segments.next().is_none()
     }
 }
 

@@ -106,7 +106,7 @@ fn numbers(found: &mut Found<'_>, path: &Path<'_>, expected: &str, actual: &str)
         || format!("{}{}", path.place(), arrow(&shorten(expected, 40), &shorten(actual, 40)));
     if !number::equal(expected, actual) {
         let field = field();
-        if !found.rules.tolerates(&field, expected.as_bytes(), actual.as_bytes()) {
+        if !found.tolerates(&field, expected.as_bytes(), actual.as_bytes()) {
             found.add(&field, Kind::Value, note);
         }
     } else if number::is_integer_notation(expected) != number::is_integer_notation(actual) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 
 use super::{
-    Example, Settings, is_hard,
+    Example, Latency, Settings, is_hard,
     tally::{Counts, Tally},
 };
 use crate::{
@@ -104,7 +104,7 @@ pub enum Class {
 }
 
 /// What was compared of one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Coverage {
     /// Such as `GET /users/{id}`.
     pub endpoint: String,
@@ -118,15 +118,25 @@ pub struct Coverage {
     pub failed: u64,
     /// See [`Report::not_compared`].
     pub not_compared: BTreeMap<String, u64>,
+    /// How long the answers took.
+    pub latency: Option<Latency>,
 }
 
 impl Report {
     pub(super) fn new(settings: &Settings, endpoints: &[(String, &Tally)]) -> Self {
         let mut findings: Vec<Finding> =
             endpoints.iter().flat_map(|(name, tally)| findings_of(name, tally)).collect();
+        if settings.same_load {
+            let timed = endpoints.iter().filter(|(_, tally)| tally.latencies.pairs > 0);
+            findings.extend(timed.map(|(name, tally)| slower(name, tally)));
+        }
         classify(settings, &mut findings, endpoints);
-        // What only good answers do is counted for the test and not worth a line.
-        findings.retain(|finding| finding.b + finding.both > 0);
+        // What only good answers do is counted for the test and not worth a line; nor are
+        // times that chance explains.
+        findings.retain(|finding| match finding.kind {
+            Kind::Slower => finding.q <= settings.alpha,
+            _ => finding.b + finding.both > 0,
+        });
         let rank = |f: &Finding| (f.class, f.q, std::cmp::Reverse(f.b));
         findings.sort_by(|one, other| {
             rank(one).partial_cmp(&rank(other)).unwrap_or(std::cmp::Ordering::Equal)
@@ -152,7 +162,10 @@ impl Report {
             noise_measured: sum(|tally| tally.paired) > 0,
             paired: sum(|tally| tally.paired),
             findings,
-            endpoints: endpoints.iter().map(|(name, tally)| coverage(name, tally)).collect(),
+            endpoints: endpoints
+                .iter()
+                .map(|(name, tally)| coverage(settings, name, tally))
+                .collect(),
         }
     }
 }
@@ -188,6 +201,24 @@ fn finding(endpoint: &str, tally: &Tally, (field, kind, counts): (&str, Kind, &C
         examples,
         ignore: Rules::silencing(endpoint, field, kind),
     }
+}
+
+/// Times as a finding: pairs in which the candidate is slower against those in which it
+/// is faster.
+fn slower(endpoint: &str, tally: &Tally) -> Finding {
+    let times = &tally.latencies;
+    let counts = Counts { b: times.slower, c: times.faster, ..Counts::default() };
+    let example = times.summary(true).map(|times| {
+        Example::general(format!(
+            "median {:.1} \u{2192} {:.1} ms; {:+.1} ms ({:+.1} to {:+.1}) within pairs",
+            times.expected_p50_ms,
+            times.actual_p50_ms,
+            times.difference_ms,
+            times.difference_low_ms,
+            times.difference_high_ms
+        ))
+    });
+    Finding { example, ..finding(endpoint, tally, ("latency", Kind::Slower, &counts)) }
 }
 
 /// Sets q and class. Notes are no hypotheses: they neither cost nor gain anything.
@@ -228,26 +259,29 @@ fn judge(settings: &Settings, findings: &[Finding], compared: u64) -> (Judgement
         return (Judgement::Different, None);
     }
     let floor = enough(settings.share, settings.confidence).saturating_sub(compared);
+    let floor = (floor > 0).then_some(floor);
     if any(Class::New) {
-        return (Judgement::Unsure, Some(floor.max(until_confirmed(settings, findings))));
+        return (Judgement::Unsure, floor.max(until_confirmed(settings, findings)));
     }
-    if floor > 0 { (Judgement::Unsure, Some(floor)) } else { (Judgement::Same, None) }
+    let verdict = if floor.is_some() { Judgement::Unsure } else { Judgement::Same };
+    (verdict, floor)
 }
 
 /// Requests until the new finding that is nearest to it would be confirmed, if it goes
-/// on as often as so far.
-fn until_confirmed(settings: &Settings, findings: &[Finding]) -> u64 {
+/// on as often as so far. `None` if more requests would not help, because what is
+/// missing is a measurement of the noise.
+fn until_confirmed(settings: &Settings, findings: &[Finding]) -> Option<u64> {
     let tested = findings.iter().filter(|finding| !finding.kind.is_note()).count().max(1);
     let enough = (tested as f64 / settings.alpha).log2().ceil();
-    let new = findings.iter().filter(|finding| finding.class == Class::New);
+    let new = findings.iter().filter(|f| f.class == Class::New && f.q > settings.alpha);
     let left = new.map(|finding| {
         let every = finding.n as f64 / finding.b as f64;
-        ((enough - finding.b as f64).max(0.0) * every).ceil() as u64
+        ((enough - finding.b as f64).max(1.0) * every).ceil() as u64
     });
-    left.min().unwrap_or(0)
+    left.min()
 }
 
-fn coverage(endpoint: &str, tally: &Tally) -> Coverage {
+fn coverage(settings: &Settings, endpoint: &str, tally: &Tally) -> Coverage {
     Coverage {
         endpoint: endpoint.to_owned(),
         compared: tally.equal + tally.different,
@@ -255,5 +289,6 @@ fn coverage(endpoint: &str, tally: &Tally) -> Coverage {
         different: tally.different,
         failed: tally.failed,
         not_compared: tally.not_compared.clone(),
+        latency: tally.latencies.summary(settings.same_load),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use umbra_record::{hash, id};
 
+use super::latency::Latencies;
 use crate::{Difference, Kind, difference::shorten, endpoint::Merge};
 
 /// Most pairs of field and kind of one endpoint; differences in further ones are
@@ -20,7 +21,7 @@ const MAX_REASONS: usize = 20;
 /// One request that shows a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// Its id.
+    /// Its id; empty if the note is about all requests.
     pub id: String,
     /// Both sides, shortened.
     pub note: String,
@@ -35,6 +36,11 @@ fn is_zero(rank: &u64) -> bool {
 }
 
 impl Example {
+    /// About all requests, not one.
+    pub(super) fn general(note: String) -> Self {
+        Self { id: String::new(), note, rank: 0 }
+    }
+
     /// As it is shown.
     pub(super) fn unranked(&self) -> Self {
         Self { rank: 0, ..self.clone() }
@@ -58,6 +64,7 @@ pub(crate) struct Tally {
     pub(super) paired: u64,
     pub(super) not_compared: BTreeMap<String, u64>,
     pub(super) fields: BTreeMap<String, BTreeMap<Kind, Counts>>,
+    pub(super) latencies: Latencies,
 }
 
 /// Counts of one field and kind.
@@ -151,6 +158,7 @@ impl Merge for Tally {
         self.different += other.different;
         self.failed += other.failed;
         self.paired += other.paired;
+        self.latencies.merge(other.latencies);
         for (reason, count) in other.not_compared {
             let room =
                 self.not_compared.contains_key(&reason) || self.not_compared.len() < MAX_REASONS;

@@ -256,3 +256,39 @@ proptest! {
         prop_assert_eq!(merged.finish(), whole.finish());
     }
 }
+
+#[test]
+fn times_are_findings_only_under_the_same_load() {
+    for same_load in [false, true] {
+        let mut verdict = Verdict::new(Settings { same_load, ..Settings::default() });
+        for id in 0..100u32 {
+            let id = id.to_be_bytes();
+            verdict.compared(&key(&id), &[], Some(&[]));
+            verdict.timed(&key(&id), 10_000_000, 60_000_000);
+        }
+        let report = verdict.finish();
+        let latency = report.endpoints[0].latency.unwrap();
+        assert_eq!((latency.pairs, latency.same_load), (100, same_load));
+        match same_load {
+            true => assert_eq!(classes(&report), one("latency slower", Class::Confirmed)),
+            false => assert_eq!(classes(&report), []),
+        }
+    }
+}
+
+#[test]
+fn endpoints_can_be_named() {
+    let named = ["GET /files/{name}", "* /x/{a}/{b}"];
+    let mut verdict = Verdict::default().with_endpoints(&named).unwrap();
+    let requests =
+        [("GET", "/files/a"), ("GET", "/files/b"), ("PUT", "/files/a"), ("PUT", "/x/1/y")];
+    for (id, (method, path)) in requests.into_iter().enumerate() {
+        let request = RequestKey { id: &id.to_be_bytes(), method, path };
+        assert!(verdict.compared(&request, &[], None));
+    }
+    let names: Vec<String> =
+        verdict.finish().endpoints.into_iter().map(|coverage| coverage.endpoint).collect();
+    assert_eq!(names, ["GET /files/{name}", "PUT /files/a", "PUT /x/{a}/{b}"]);
+    let wrong = ["files", "GET files", "GET /a b", "GET /ok"];
+    assert_eq!(Verdict::default().with_endpoints(&wrong).unwrap_err().len(), 3);
+}
