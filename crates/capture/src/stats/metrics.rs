@@ -52,7 +52,7 @@ impl Metrics {
             }
             sum_us += lane.upstream.sum_us.get();
         }
-        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         out.encode_descriptor(
             "umbra_capture_upstream_seconds",

@@ -553,6 +553,15 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A way to tell a server's thread to go on: what the test calls, and what the
+/// server waits with.
+pub(crate) fn signal() -> (impl Fn(), impl Fn() + Send + Sync) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let receiver = Mutex::new(receiver);
+    let wait = move || receiver.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+    (move || sender.send(()).unwrap(), wait)
+}
+
 /// Bytes that differ everywhere.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
