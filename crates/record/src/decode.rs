@@ -8,7 +8,7 @@ mod tests;
 use bytes::{Buf, Bytes};
 use prost::{
     Message,
-    encoding::{DecodeContext, decode_key, skip_field},
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
 };
 
 use crate::pb::{self, record::Body};
@@ -28,8 +28,22 @@ pub enum DecodeError {
     Invalid(&'static str),
 }
 
+/// Most fields in the body of a record. A field can take two bytes on the wire and
+/// thirty times as much in memory, so that a small record could fill it.
+const MAX_FIELDS: usize = 50_000;
+/// Records up to this size need no counting.
+const SMALL: usize = 2 * MAX_FIELDS;
+
+/// Number of the first kind of body; numbers below are the envelope's, or reserved for
+/// its growth.
+const FIRST_KIND: u32 = 8;
+
 /// Decodes one record. Byte fields share the memory of `payload`.
 pub fn decode(payload: Bytes) -> Result<pb::Record, DecodeError> {
+    check(
+        payload.len() <= SMALL || fields(&payload) <= MAX_FIELDS,
+        "more fields than a message has",
+    )?;
     let record = pb::Record::decode(payload.clone())
         .map_err(|error| DecodeError::Malformed(error.to_string()))?;
     match &record.body {
@@ -54,11 +68,35 @@ fn check(holds: bool, otherwise: &'static str) -> Result<(), DecodeError> {
     if holds { Ok(()) } else { Err(DecodeError::Invalid(otherwise)) }
 }
 
+/// How many fields the bodies of a record have, as far as it is well formed.
+fn fields(mut payload: &[u8]) -> usize {
+    let mut count = 0;
+    while payload.has_remaining() {
+        let Ok((number, wire_type)) = decode_key(&mut payload) else { break };
+        if number < FIRST_KIND || wire_type != WireType::LengthDelimited {
+            if skip_field(wire_type, number, &mut payload, DecodeContext::default()).is_err() {
+                break;
+            }
+            continue;
+        }
+        let Ok(length) = decode_varint(&mut payload) else { break };
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(payload.len());
+        let (mut body, rest) = payload.split_at(length);
+        payload = rest;
+        while body.has_remaining() {
+            let Ok((number, wire_type)) = decode_key(&mut body) else { break };
+            if skip_field(wire_type, number, &mut body, DecodeContext::default()).is_err() {
+                break;
+            }
+            count += 1;
+        }
+    }
+    count
+}
+
 /// Tells a record of a kind we do not know, whose body the decoder skipped, from
 /// one without a body.
 fn without_body(mut payload: Bytes) -> DecodeError {
-    /// Numbers below are the envelope's, or reserved for its growth.
-    const FIRST_KIND: u32 = 8;
     while payload.has_remaining() {
         let Ok((number, wire_type)) = decode_key(&mut payload) else { break };
         if number >= FIRST_KIND {

@@ -108,3 +108,18 @@ fn request(change: impl FnOnce(&mut pb::Request)) -> pb::Record {
     let agent = vec![2; 16].into();
     pb::Record { agent, sequence: 1, body: Some(Body::Request(request)), ..Default::default() }
 }
+
+#[test]
+fn a_record_cannot_unfold_in_memory() {
+    let problem = Err(DecodeError::Invalid("more fields than a message has"));
+    let empty = pb::Header::default();
+    let many = request(|request| request.headers = vec![empty.clone(); MAX_FIELDS + 1]);
+    assert_eq!(decode(many.encode_to_vec().into()), problem);
+    // Bodies of one kind are merged, so they count together.
+    let half = request(|request| request.headers = vec![empty.clone(); MAX_FIELDS / 2 + 1]);
+    assert!(decode(half.encode_to_vec().into()).is_ok());
+    let twice = [half.encode_to_vec(), half.encode_to_vec()].concat();
+    assert_eq!(decode(twice.into()), problem);
+    let large = request(|request| request.body = Some(vec![0; 8 << 20].into()));
+    assert_eq!(decode(large.encode_to_vec().into()), Ok(large));
+}
