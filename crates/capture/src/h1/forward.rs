@@ -93,6 +93,7 @@ pub fn write_response_head(
     // towards HTTP/1.0.
     let bare = head.is_bare();
     let old = changes.client == Version::Http10;
+    let mut upgrade = false;
     let mut lines = Lines::new(buf, &head.fields);
     for field in &head.fields {
         match field.kind {
@@ -101,7 +102,7 @@ pub fn write_response_head(
             FieldKind::TransferEncoding => chunked(&mut lines, out, field),
             FieldKind::Trailer if old => lines.skip(out, field),
             // RFC 9110 15.2.2, 15.5.22: these two need it.
-            FieldKind::Upgrade if matches!(head.status, 101 | 426) => {}
+            FieldKind::Upgrade if matches!(head.status, 101 | 426) => upgrade = true,
             _ if field.hop => lines.skip(out, field),
             _ => {}
         }
@@ -111,7 +112,7 @@ pub fn write_response_head(
         && !head.is_tunnel()
         && head.body() != BodyKind::UntilClose
         && !head.must_dechunk(changes.client);
-    if matches!(head.status, 101 | 426) {
+    if upgrade {
         line(out, b"Connection", b"upgrade");
     }
     if head.is_interim() || head.is_tunnel() {

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod messages;
+
 use umbra_capture::h1::{
     BodyDecoder, BodyKind, Limits, Malformed, MethodKind, Parsed, RequestHead, ResponseHead,
     parse_request, parse_response,
