@@ -19,6 +19,9 @@ pub(crate) type Id = [u8; 16];
 pub(crate) struct Assembly {
     unfinished: HashMap<Id, Unfinished>,
     bytes: usize,
+    /// Of one body.
+    max_body: usize,
+    /// Of all that are not whole.
     max_bytes: usize,
 }
 
@@ -61,8 +64,8 @@ pub(crate) enum Joined {
 }
 
 impl Assembly {
-    pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { unfinished: HashMap::new(), bytes: 0, max_bytes }
+    pub(crate) fn new(max_body: usize, max_bytes: usize) -> Self {
+        Self { unfinished: HashMap::new(), bytes: 0, max_body, max_bytes }
     }
 
     /// Whether parts are to follow this request.
@@ -81,7 +84,7 @@ impl Assembly {
     ) -> Result<(), Skip> {
         let first = request.body.clone().filter(|body| !body.is_empty());
         let announced = usize::try_from(request.body_length).unwrap_or(usize::MAX);
-        if announced > self.max_bytes {
+        if announced > self.max_body {
             return Err(Skip::TooLarge);
         }
         let bytes = first.as_ref().map_or(0, Bytes::len);
@@ -133,7 +136,7 @@ impl Assembly {
             });
             return whole.map_or(Joined::NotWanted, Joined::Whole);
         }
-        if one.bytes > self.max_bytes {
+        if one.bytes > self.max_body {
             self.forget(id);
             return Joined::GivenUp(ticket, Skip::TooLarge);
         }
@@ -166,6 +169,14 @@ impl Assembly {
             .map(|(id, _)| *id)
             .collect();
         ids.iter().filter_map(|id| self.forget(id)).map(|one| one.ticket).collect()
+    }
+
+    /// Gives up the request of the partition that has waited longest.
+    pub(crate) fn give_up_oldest(&mut self, partition: u32) -> Option<Ticket> {
+        let of_partition = self.unfinished.iter().filter(|(_, one)| one.partition == partition);
+        let (id, _) = of_partition.min_by_key(|(_, one)| one.touched_ns)?;
+        let id = *id;
+        self.forget(&id).map(|one| one.ticket)
     }
 
     /// Whether anything of this partition waits for parts.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use umbra_log::{Delivery, LogTail, Tail};
+use umbra_log::{Delivery, Log, LogTail, Tail};
 use umbra_record::{pb, select::Selection};
 
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     pacer::Pacer,
     production::Production,
     report::{AgentMissing, Times},
-    run::Job,
+    run::{Job, Prepared},
     send::Sender,
     sequence::Seen,
     stats::TargetStats,
@@ -47,6 +47,47 @@ pub(crate) use intake::{is_safe, refusal};
 
 /// Records held at most, per target.
 pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
+
+/// How much of the log a pipeline may hold.
+///
+/// A reader that was paused goes on below a quarter of its bound, so what waits for
+/// more to be read (a body in parts) must stay below that, or nothing moves any more.
+/// A Kafka reader divides its bound among its partitions; an embedded log has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// The largest body that is put together.
+    body: usize,
+    /// Bound of the reader.
+    pub bytes: usize,
+    /// What of that one partition may take.
+    share_bytes: usize,
+    share_records: usize,
+    /// Whether partitions are paused one by one.
+    divided: bool,
+}
+
+impl Room {
+    pub(crate) fn new(log: &Log, read_ahead_bytes: usize, partitions: usize) -> Self {
+        let body = read_ahead_bytes;
+        let partitions = partitions.max(1);
+        match log {
+            Log::File(_) => Self {
+                body,
+                bytes: body.saturating_mul(4),
+                share_bytes: body.saturating_mul(4),
+                share_records: READ_AHEAD_RECORDS,
+                divided: false,
+            },
+            Log::Kafka(_) => Self {
+                body,
+                bytes: body.saturating_mul(partitions.max(4)),
+                share_bytes: body,
+                share_records: READ_AHEAD_RECORDS / partitions,
+                divided: true,
+            },
+        }
+    }
+}
 
 /// Everything that waits for time rather than for an event is looked at this often;
 /// due requests have their own, precise bell.
@@ -67,6 +108,7 @@ pub(crate) struct Pipeline {
     /// The target's share of what is selected.
     share: Selection,
 
+    room: Room,
     flights: HashMap<Ticket, Flight>,
     next_ticket: Ticket,
     held_bytes: usize,
@@ -195,28 +237,26 @@ impl Carry {
 impl Pipeline {
     pub(crate) fn new(
         job: Arc<Job>,
-        target: Target,
-        share: Selection,
-        sender: Arc<Sender>,
+        prepared: &Prepared,
         tail: LogTail,
+        room: Room,
         stats: TargetStats,
         carry: Carry,
     ) -> Self {
-        let room = job.config.read_ahead_bytes;
-        // Requests that wait for parts may never take what the reader needs to go
-        // on: it resumes below a quarter of its bound.
-        let assembly = Assembly::new(room / 5);
+        let target = prepared.target.clone();
+        let assembly = Assembly::new(room.body, room.bytes / 4);
         let order = (job.config.order == Order::Connection)
-            .then(|| OrderTable::new(room / 2, READ_AHEAD_RECORDS / 2));
+            .then(|| OrderTable::new(room.share_bytes / 2, room.share_records / 2));
         Self {
             bell: job.alarm.bell(),
             production: Production::new(&target.url),
             job,
             target,
-            sender,
+            sender: Arc::clone(&prepared.sender),
+            share: prepared.share.clone(),
             tail,
             stats,
-            share,
+            room,
             flights: HashMap::new(),
             next_ticket: 0,
             held_bytes: 0,

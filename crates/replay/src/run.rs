@@ -20,7 +20,7 @@ use crate::{
     job::{DONE, JobJournal},
     outcomes::OutcomeFile,
     pacer::Pacer,
-    pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, READ_AHEAD_RECORDS},
+    pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, READ_AHEAD_RECORDS, Room},
     plan::{Planned, Standing, agree},
     report::{AgentMissing, Ended, Gaps, Report, TargetReport, Times, rfc3339},
     send::Sender,
@@ -86,10 +86,10 @@ struct Replay<'a> {
 }
 
 /// A target that can be sent to.
-struct Prepared {
-    target: Target,
-    share: Selection,
-    sender: Arc<Sender>,
+pub(crate) struct Prepared {
+    pub target: Target,
+    pub share: Selection,
+    pub sender: Arc<Sender>,
 }
 
 /// How the pipelines ended.
@@ -176,21 +176,22 @@ impl<'a> Replay<'a> {
             stats: self.stats.clone(),
         });
         let stop = stop.child_token();
+        let partitions = planned.partitions.len();
+        let room = Room::new(self.log, self.config.read_ahead_bytes, partitions);
         let mut pipelines = JoinSet::new();
         for (index, prepared) in self.targets.iter().enumerate() {
             let name = &prepared.target.name;
             let options = TailOptions {
                 group: Some(planned.group(self.log.name(), name)),
                 start: planned.start(),
-                read_ahead_bytes: self.config.read_ahead_bytes,
+                read_ahead_bytes: room.bytes,
                 read_ahead_records: READ_AHEAD_RECORDS,
             };
             let pipeline = Pipeline::new(
                 Arc::clone(&job),
-                prepared.target.clone(),
-                prepared.share.clone(),
-                Arc::clone(&prepared.sender),
+                prepared,
                 self.log.tail(options).await?,
+                room,
                 self.stats.target(name, index == 0),
                 self.carry(name),
             );

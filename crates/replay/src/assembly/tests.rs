@@ -19,7 +19,7 @@ fn part(index: u32, data: &'static [u8]) -> pb::BodyPart {
 }
 
 fn begun(request: &pb::Request) -> Assembly {
-    let mut assembly = Assembly::new(100);
+    let mut assembly = Assembly::new(100, 100);
     assembly.begin(ID, 1, 3, request, 0).unwrap();
     assembly
 }
@@ -68,7 +68,7 @@ fn a_part_met_twice_counts_once_and_a_hole_gives_up() {
 
 #[test]
 fn what_can_never_fit_is_refused_at_once() {
-    let mut assembly = Assembly::new(100);
+    let mut assembly = Assembly::new(100, 100);
     let large = pb::Request { body_length: 101, ..request(2, None) };
     assert_eq!(assembly.begin(ID, 1, 3, &large, 0), Err(Skip::TooLarge));
     assert_eq!(assembly.join(&ID, part(0, b"x"), 1), Joined::NotWanted);
@@ -76,7 +76,7 @@ fn what_can_never_fit_is_refused_at_once() {
 
 #[test]
 fn memory_is_bounded_by_giving_up_the_oldest() {
-    let mut assembly = Assembly::new(10);
+    let mut assembly = Assembly::new(10, 10);
     assembly.begin([1; 16], 1, 0, &request(0, Some(b"123456")), 5).unwrap();
     assembly.begin([2; 16], 2, 0, &request(0, Some(b"123456")), 6).unwrap();
     assert_eq!(assembly.overflow(), Some((1, Skip::TooLarge)));
@@ -88,18 +88,21 @@ fn memory_is_bounded_by_giving_up_the_oldest() {
 
 #[test]
 fn patience_is_per_partition() {
-    let mut assembly = Assembly::new(100);
+    let mut assembly = Assembly::new(100, 100);
     assembly.begin([1; 16], 1, 0, &request(0, None), 5).unwrap();
     assembly.begin([2; 16], 2, 1, &request(0, None), 5).unwrap();
     assembly.begin([3; 16], 3, 0, &request(0, None), 50).unwrap();
     assert_eq!(assembly.give_up(0, |_, touched| touched < 10), [1]);
+    assert_eq!(assembly.give_up_oldest(7), None);
     assert!(assembly.waits_in(0) && assembly.waits_in(1));
+    assert_eq!(assembly.give_up_oldest(0), Some(3));
+    assert!(!assembly.waits_in(0) && assembly.waits_in(1));
 }
 
 proptest! {
     #[test]
     fn any_split_gives_the_body_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..20), again in any::<bool>()) {
-        let mut assembly = Assembly::new(10_000);
+        let mut assembly = Assembly::new(10_000, 10_000);
         let request = pb::Request { parts: pieces.len() as u32, ..Default::default() };
         assembly.begin(ID, 1, 0, &request, 0).unwrap();
         let mut got = None;

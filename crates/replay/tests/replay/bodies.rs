@@ -113,3 +113,35 @@ async fn what_is_not_whole_is_skipped_with_its_reason() {
     assert_eq!(target.selected, target.sent + target.skipped.values().sum::<u64>());
     assert_eq!(shadow.sorted_paths(), ["/x", "/behind"]);
 }
+
+#[tokio::test]
+async fn large_bodies_fit_beside_a_full_read_ahead() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let piece = vec![b'x'; 100_000];
+    let mut large = 0;
+    for i in 0..120u64 {
+        let mut small = recording.make(&format!("small{i}"), THEN + i, i, 0);
+        small.method = "POST".into();
+        small.body = Some(piece[..50_000].to_vec().into());
+        small.body_length = 50_000;
+        recording.request(small);
+        if i % 20 == 0 {
+            let mut request = recording.make(&format!("large{i}"), THEN + i, 1000 + i, 0);
+            request.method = "POST".into();
+            request.parts = 9;
+            request.body_length = 900_000;
+            recording.request(request.clone());
+            for index in 0..9 {
+                let partition = request.connection as u32 % 4;
+                recording.append(partition, THEN, Body::Part(part(&request, index, &piece)));
+            }
+            large += 1;
+        }
+    }
+    let mut job = config("room", &[&shadow]);
+    job.read_ahead_bytes = 1 << 20;
+    let report = recording.replay(job).await;
+    assert_eq!(report.targets["t0"].answered, 120 + large, "{:?}", report.targets["t0"].skipped);
+    assert_eq!(shadow.seen().iter().filter(|seen| seen.body.len() == 900_000).count(), 6);
+}

@@ -116,3 +116,21 @@ async fn max_waits_for_nothing() {
     let report = recording.replay(config("max", &[&shadow])).await;
     assert_eq!(report.targets["t0"].answered, 50);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure() {
+    for (name, pace, n) in [
+        ("m100", Pace::Rate(100.0), 300),
+        ("m1000", Pace::Rate(1000.0), 3000),
+        ("m5000", Pace::Rate(5000.0), 15000),
+        ("mmax", Pace::Max, 40000),
+    ] {
+        let shadow = Shadow::ok().await;
+        let mut recording = Recording::new().await;
+        recording.gets(n, THEN, MILLI);
+        let report = recording.replay(Config { pace, ..config(name, &[&shadow]) }).await;
+        let rate = n as f64 / report.duration_s;
+        println!("{name}: {:?} {rate:.0}/s in {:.2} s", report.lag_ms, report.duration_s);
+    }
+}

@@ -24,23 +24,23 @@ use umbra_replay::{
 
 use crate::shadow::Shadow;
 
-pub const SECOND: u64 = 1_000_000_000;
-pub const MILLI: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+pub(crate) const MILLI: u64 = 1_000_000;
 /// Some time long ago.
-pub const THEN: u64 = 1_700_000_000 * SECOND;
-pub const AGENT: [u8; 16] = [0xaa; 16];
+pub(crate) const THEN: u64 = 1_700_000_000 * SECOND;
+pub(crate) const AGENT: [u8; 16] = [0xaa; 16];
 
 /// A log of four partitions and its writer.
-pub struct Recording {
-    pub log: Arc<Log>,
-    pub dir: TempDir,
+pub(crate) struct Recording {
+    pub(crate) log: Arc<Log>,
+    pub(crate) dir: TempDir,
     appender: Appender,
     sequences: HashMap<(u32, u32), u64>,
     ids: IdGenerator,
 }
 
 impl Recording {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = Address::File(dir.path().join("log"));
         let options = LogOptions { partitions: 4, ..LogOptions::default() };
@@ -57,19 +57,25 @@ impl Recording {
 
     /// `GET /name`, captured at that time on that connection, in the partition of
     /// the connection.
-    pub fn get(&mut self, name: &str, at: u64, connection: u64, number: u64) {
+    pub(crate) fn get(&mut self, name: &str, at: u64, connection: u64, number: u64) {
         let request = self.make(name, at, connection, number);
         self.request(request);
     }
 
     /// So many requests, each on its own connection, at these distances.
-    pub fn gets(&mut self, n: u64, from: u64, apart: u64) {
+    pub(crate) fn gets(&mut self, n: u64, from: u64, apart: u64) {
         for i in 0..n {
             self.get(&format!("{i}"), from + i * apart, i, 0);
         }
     }
 
-    pub fn make(&mut self, name: &str, at: u64, connection: u64, number: u64) -> pb::Request {
+    pub(crate) fn make(
+        &mut self,
+        name: &str,
+        at: u64,
+        connection: u64,
+        number: u64,
+    ) -> pb::Request {
         pb::Request {
             id: self.ids.next(at).to_vec().into(),
             connection,
@@ -86,19 +92,19 @@ impl Recording {
         }
     }
 
-    pub fn request(&mut self, request: pb::Request) {
+    pub(crate) fn request(&mut self, request: pb::Request) {
         let (at, partition) = (request.start_ns, request.connection as u32 % 4);
         self.append(partition, at, Body::Request(request));
     }
 
-    pub fn append(&mut self, partition: u32, at: u64, body: Body) {
+    pub(crate) fn append(&mut self, partition: u32, at: u64, body: Body) {
         let sequence = self.sequences.entry((0, partition)).or_default();
         *sequence += 1;
         let sequence = *sequence;
         self.append_as(partition, at, body, sequence);
     }
 
-    pub fn append_as(&mut self, partition: u32, at: u64, body: Body, sequence: u64) {
+    pub(crate) fn append_as(&mut self, partition: u32, at: u64, body: Body, sequence: u64) {
         let record = pb::Record {
             agent: AGENT.to_vec().into(),
             lane: 0,
@@ -112,7 +118,7 @@ impl Recording {
     }
 
     /// The agent's one lane says in every partition how far it is.
-    pub fn marks(&mut self, low_ns: u64, at_ns: u64, last: bool) {
+    pub(crate) fn marks(&mut self, low_ns: u64, at_ns: u64, last: bool) {
         for partition in 0..4 {
             let mark = pb::Mark {
                 low_ns,
@@ -126,27 +132,27 @@ impl Recording {
         }
     }
 
-    pub fn raw(&mut self, partition: u32, time_ns: u64, payload: &[u8]) {
+    pub(crate) fn raw(&mut self, partition: u32, time_ns: u64, payload: &[u8]) {
         let entry = Entry { partition, time_ns, key: b"k", headers: &[], payload, weight: 1 };
         self.appender.enqueue(&entry).unwrap();
     }
 
-    pub async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         self.appender.flush(Duration::from_secs(10)).await.unwrap();
     }
 
     /// Runs the job to its end.
-    pub async fn replay(&self, config: Config) -> Report {
+    pub(crate) async fn replay(&self, config: Config) -> Report {
         self.try_replay(config).await.unwrap()
     }
 
-    pub async fn try_replay(&self, config: Config) -> Result<Report, ReplayError> {
+    pub(crate) async fn try_replay(&self, config: Config) -> Result<Report, ReplayError> {
         self.flush().await;
         in_time(run(config, &self.log, Stats::new(), CancellationToken::new())).await
     }
 
     /// Runs the job beside the test.
-    pub async fn start(&self, config: Config) -> Running {
+    pub(crate) async fn start(&self, config: Config) -> Running {
         self.flush().await;
         let (stats, stop) = (Stats::new(), CancellationToken::new());
         let mut task = JoinSet::new();
@@ -159,28 +165,28 @@ impl Recording {
 }
 
 /// A replay that runs beside the test.
-pub struct Running {
+pub(crate) struct Running {
     task: JoinSet<Result<Report, ReplayError>>,
-    pub stats: Stats,
-    pub stop: CancellationToken,
+    pub(crate) stats: Stats,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Running {
-    pub async fn end(mut self) -> Report {
+    pub(crate) async fn end(mut self) -> Report {
         in_time(self.task.join_next()).await.unwrap().unwrap().unwrap()
     }
 
-    pub async fn stop(self) -> Report {
+    pub(crate) async fn stop(self) -> Report {
         self.stop.cancel();
         self.end().await
     }
 
     /// What a crash does: nothing more happens, nothing is closed.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.task.shutdown().await;
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         match self.task.try_join_next() {
             Some(result) => panic!("ended: {result:?}"),
             None => false,
@@ -189,7 +195,7 @@ impl Running {
 }
 
 /// Waits until something holds.
-pub async fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     in_time(async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -198,16 +204,16 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-pub async fn in_time<F: Future>(future: F) -> F::Output {
+pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
 }
 
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
 /// Everything in the log, as fast as the shadows answer.
-pub fn config(job: &str, shadows: &[&Shadow]) -> Config {
+pub(crate) fn config(job: &str, shadows: &[&Shadow]) -> Config {
     Config {
         job: job.to_owned(),
         again: false,
@@ -235,7 +241,7 @@ pub fn config(job: &str, shadows: &[&Shadow]) -> Config {
     }
 }
 
-pub fn target(name: &str, shadow: &Shadow) -> Target {
+pub(crate) fn target(name: &str, shadow: &Shadow) -> Target {
     Target {
         name: name.to_owned(),
         url: shadow.url().parse().unwrap(),

@@ -17,7 +17,7 @@ use crate::recording::in_time;
 
 /// What a request gets.
 #[derive(Debug, Clone, Copy)]
-pub enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     /// Answered after this long.
     After(Duration),
@@ -29,15 +29,15 @@ pub enum Reply {
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub at: Instant,
-    pub path: String,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let found = self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_slice())
     }
@@ -45,7 +45,7 @@ impl Seen {
 
 type Rule = dyn Fn(&Seen) -> Reply + Send + Sync;
 
-pub struct Shadow {
+pub(crate) struct Shadow {
     address: SocketAddr,
     rule: Arc<Rule>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -54,7 +54,7 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    pub async fn start(rule: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(rule: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut shadow = Self {
             address: listener.local_addr().unwrap(),
@@ -67,40 +67,40 @@ impl Shadow {
         shadow
     }
 
-    pub async fn ok() -> Self {
+    pub(crate) async fn ok() -> Self {
         Self::start(|_| Reply::Status(200)).await
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Refuses connections from now on and cuts those that are there.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.serve(listener);
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.path).collect()
     }
 
     /// Sorted, for when order is not the point.
-    pub fn sorted_paths(&self) -> Vec<String> {
+    pub(crate) fn sorted_paths(&self) -> Vec<String> {
         let mut paths = self.paths();
         paths.sort_by_key(|path| (path.len(), path.clone()));
         paths
     }
 
-    pub async fn wait_for(&self, n: usize) {
+    pub(crate) async fn wait_for(&self, n: usize) {
         let mut count = self.count.subscribe();
         in_time(count.wait_for(|count| *count >= n)).await.unwrap();
     }
