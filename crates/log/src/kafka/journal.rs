@@ -123,7 +123,7 @@ impl KafkaJournal {
     /// If the brokers do not answer in time.
     pub async fn read_from(&self, offset: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
         let timeout = self.shared.admin.timeout();
-        self.with_reader(move |reader, topic| reader.to_the_end(topic, offset, timeout)).await
+        self.with_reader(move |reader, topic| reader.read_to_end(topic, offset, timeout)).await
     }
 
     /// See [`crate::Journal::follow_from`].
@@ -201,7 +201,7 @@ impl Reader {
     }
 
     /// All entries from `offset` up to what is the end when this is called.
-    fn to_the_end(
+    fn read_to_end(
         &mut self,
         topic: &str,
         offset: u64,

@@ -77,6 +77,8 @@ impl KafkaTail {
                 settle: settle_deadline(&config),
                 read_ahead_bytes: options.read_ahead_bytes,
                 read_ahead_records: options.read_ahead_records,
+                look_for_partitions: millis(&config, "topic.metadata.refresh.interval.ms")
+                    .unwrap_or(Duration::from_secs(10)),
             },
         )?;
         let thread = thread::Builder::new()
@@ -132,10 +134,14 @@ impl std::fmt::Debug for KafkaTail {
 fn settle_deadline(config: &rdkafka::ClientConfig) -> Duration {
     const LONGEST: Duration = Duration::from_secs(5);
     ["session.timeout.ms", "max.poll.interval.ms"]
-        .iter()
-        .filter_map(|key| config.get(key)?.parse().ok())
-        .map(|millis: u64| Duration::from_millis(millis / 2))
+        .into_iter()
+        .filter_map(|key| millis(config, key))
+        .map(|whole| whole / 2)
         .fold(LONGEST, Duration::min)
+}
+
+fn millis(config: &rdkafka::ClientConfig, key: &str) -> Option<Duration> {
+    config.get(key)?.parse().ok().map(Duration::from_millis)
 }
 
 /// Offsets by partition.

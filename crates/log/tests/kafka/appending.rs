@@ -1,1 +1,314 @@
-//! Appenders and topics.
+//! Topics and appenders: what is refused, what others read, what happens while Kafka
+//! is away.
+
+use std::{
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
+    consumer::{BaseConsumer, Consumer},
+    message::{Headers, OwnedMessage},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use umbra_log::{
+    Address, Append, Entry, Event, Log, LogError, LogOptions, Mode, Rejected, Tail, TailOptions,
+    kafka,
+};
+
+use crate::broker::{self, DEADLINE, Own, unique};
+
+const TIME_NS: u64 = 1_700_000_000_123_456_789;
+
+fn entry(partition: u32, payload: &[u8]) -> Entry<'_> {
+    Entry { partition, time_ns: TIME_NS, key: b"", headers: &[], payload, weight: 1 }
+}
+
+/// What another client reads in one partition.
+fn read_raw(topic: &str, partition: i32, count: usize) -> Vec<OwnedMessage> {
+    let consumer: BaseConsumer =
+        broker::config().set("group.id", "raw").create().expect("a client");
+    let mut at = TopicPartitionList::new();
+    at.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    consumer.assign(&at).expect("assigned");
+    let deadline = Instant::now() + DEADLINE;
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        assert!(Instant::now() < deadline, "{} of {count} came", messages.len());
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            messages.push(message.expect("a message").detach());
+        }
+    }
+    messages
+}
+
+/// Bytes that do not compress.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..count).map(next).collect()
+}
+
+#[tokio::test]
+async fn other_clients_read_key_headers_time_and_value() {
+    let topic = unique("others");
+    let log = broker::log(&topic, 2).await;
+    let appender = log.appender().await.expect("an appender");
+    let id: [u8; 16] = [0, 1, 0xff, 0xfe, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, b'\n'];
+    let headers: [(&str, &[u8]); 2] = [("umbra-kind", b"request"), ("umbra-id", &id)];
+    let full = Entry {
+        partition: 1,
+        time_ns: TIME_NS,
+        key: b"connection 7",
+        headers: &headers,
+        payload: b"GET / HTTP/1.1",
+        weight: 1,
+    };
+    appender.enqueue(&full).expect("room");
+    appender.enqueue(&Entry { time_ns: 5, ..entry(1, b"") }).expect("room");
+    appender.flush(DEADLINE).await.expect("durable");
+    let messages = read_raw(&topic, 1, 2);
+    let first = &messages[0];
+    assert_eq!(first.key(), Some(&b"connection 7"[..]));
+    assert_eq!(first.payload(), Some(&b"GET / HTTP/1.1"[..]));
+    assert_eq!(first.timestamp().to_millis(), Some(1_700_000_000_123));
+    let read = first.headers().expect("headers");
+    let read: Vec<_> = read.iter().map(|one| (one.key, one.value)).collect();
+    assert_eq!(read, [("umbra-kind", Some(&b"request"[..])), ("umbra-id", Some(&id[..]))]);
+    let second = &messages[1];
+    assert!(second.key().is_none() && second.headers().is_none_or(|headers| headers.count() == 0));
+    assert_eq!(second.payload(), Some(&b""[..]), "empty is not absent");
+    // Not "now".
+    assert_eq!(second.timestamp().to_millis(), Some(1));
+    // A second independent client, where there is one.
+    let kcat = Command::new("kcat")
+        .args(["-C", "-q", "-e", "-b", broker::addresses(), "-t", &topic, "-p", "1"])
+        .args(["-o", "beginning", "-c", "1", "-f", "%k|%T|%h|%s"])
+        .output();
+    if let Ok(output) = kcat {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            text.starts_with("connection 7|1700000000123|umbra-kind=request,umbra-id="),
+            "{text}"
+        );
+        assert!(text.ends_with("|GET / HTTP/1.1"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_null_value_is_delivered_as_nothing() {
+    let topic = unique("null");
+    let log = broker::log(&topic, 1).await;
+    let producer: BaseProducer = broker::config().create().expect("a client");
+    let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic).partition(0).key(b"k");
+    producer.send(record).map_err(|(error, _)| error).expect("room");
+    producer.flush(DEADLINE).expect("durable");
+    let mut tail = log.tail(TailOptions::default()).await.expect("a tail");
+    let delivery = loop {
+        let event = tokio::time::timeout(DEADLINE, tail.next()).await.expect("in time");
+        if let Event::Delivery(delivery) = event.expect("no error") {
+            break delivery;
+        }
+    };
+    assert!(delivery.payload.is_empty());
+    delivery.done();
+}
+
+#[tokio::test]
+async fn brokers_that_do_not_answer_are_named() {
+    // One that refuses, and one that accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().expect("bound").to_string();
+    let refusing = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("bound").to_string()
+    };
+    for broker in [silent, refusing] {
+        let address = Address::Kafka { brokers: vec![broker.clone()], topic: "t".into() };
+        let connect_timeout = Duration::from_millis(1500);
+        let options = LogOptions { connect_timeout, ..LogOptions::default() };
+        let started = Instant::now();
+        match Log::open(&address, options, Mode::Create).await {
+            Err(LogError::Unreachable(why)) => assert!(why.contains(&broker), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(started.elapsed() >= connect_timeout, "it was given up early");
+        assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn topics_that_break_a_promise_are_refused() {
+    for (setting, value) in [
+        ("message.timestamp.type", "LogAppendTime"),
+        ("cleanup.policy", "compact"),
+        ("cleanup.policy", "compact,delete"),
+    ] {
+        let topic = unique("refused");
+        broker::create_topic(&topic, 1, &[(setting, value)]).await;
+        for mode in [Mode::Create, Mode::Existing] {
+            match Log::open(&broker::address(&topic), broker::options(1), mode).await {
+                Err(LogError::Refused(why)) => {
+                    assert!(
+                        why.contains(&topic) && why.contains(&format!("{setting}={value}")),
+                        "{why}"
+                    );
+                }
+                other => panic!("{setting}={value}: {other:?}"),
+            }
+        }
+    }
+    // A side log must keep everything, in one order.
+    let topic = unique("side");
+    let log = broker::log(&topic, 1).await;
+    broker::create_topic(&format!("{topic}.jobs"), 1, &[("retention.ms", "60000")]).await;
+    broker::create_topic(&format!("{topic}.dead"), 2, &[("retention.ms", "-1")]).await;
+    for (suffix, word) in [("jobs", "retention.ms"), ("dead", "2 partitions")] {
+        match log.journal(suffix).await {
+            Err(LogError::Refused(why)) => assert!(why.contains(word), "{why}"),
+            other => panic!("{suffix}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn properties_that_are_ours_or_unknown_are_refused_with_all_reasons() {
+    let options = broker::with(1, &[("acks", "1"), ("no.such.thing", "1"), ("linger.ms", "2")]);
+    match Log::open(&broker::address("t"), options, Mode::Create).await {
+        Err(LogError::Refused(why)) => {
+            assert!(why.contains("acks") && why.contains("no.such.thing"), "{why}");
+            assert!(!why.contains("linger"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(kafka::owned("group.id").is_some() && kafka::owned("linger.ms").is_none());
+}
+
+#[tokio::test]
+async fn a_topic_is_made_once_however_many_want_it() {
+    let topic = unique("race");
+    let (one, two) = tokio::join!(broker::log(&topic, 5), broker::log(&topic, 5));
+    assert_eq!(one.spans().await.expect("spans").len(), 5);
+    assert_eq!(two.spans().await.expect("spans").len(), 5);
+    let asked = ResourceSpecifier::Topic(&topic);
+    let told = broker::admin().describe_configs([&asked], &AdminOptions::new()).await;
+    let told = &told.expect("an answer")[0];
+    let told = told.as_ref().expect("settings").entry_map();
+    assert_eq!(told["message.timestamp.type"].value.as_deref(), Some("CreateTime"));
+    assert_eq!(told["cleanup.policy"].value.as_deref(), Some("delete"));
+}
+
+#[tokio::test]
+async fn batches_stay_below_what_the_topic_takes() {
+    let topic = unique("limit");
+    broker::create_topic(&topic, 1, &[("max.message.bytes", "100000")]).await;
+    let log = broker::log(&topic, 1).await;
+    let appender = log.appender().await.expect("an appender");
+    let noise = noise(100_000);
+    let limit = match appender.enqueue(&entry(0, &noise[..95_000])) {
+        Err(Rejected::TooLarge { size: 95_000, limit }) => limit,
+        other => panic!("{other:?}"),
+    };
+    assert!((85_000..=90_000).contains(&limit), "{limit}");
+    // Sizes that fill batches in all ways, queued faster than they are sent.
+    for round in 0..40 {
+        for size in [limit, 1, 30_000, 44_000 + round * 100, 60_000] {
+            appender.enqueue(&entry(0, &noise[..size])).expect("room");
+        }
+    }
+    appender.flush(DEADLINE).await.expect("durable");
+    assert_eq!(appender.losses(), []);
+    assert_eq!(log.spans().await.expect("spans")[0].high, 200);
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_told_as_a_loss() {
+    let topic = unique("lowered");
+    let log = broker::log(&topic, 1).await;
+    let appender = log.appender().await.expect("an appender");
+    appender.enqueue(&entry(0, b"before")).expect("room");
+    appender.flush(DEADLINE).await.expect("durable");
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000");
+    let done = broker::admin().alter_configs([&lower], &AdminOptions::new()).await;
+    done.expect("altered")[0].as_ref().expect("altered");
+    let noise = noise(5000);
+    // The new limit may take a moment to be heeded.
+    let deadline = Instant::now() + DEADLINE;
+    let loss = loop {
+        let large = Entry { weight: 3, ..entry(0, &noise) };
+        let position = appender.enqueue(&large).expect("room");
+        appender.flush(DEADLINE).await.expect("durable, or told");
+        assert!(appender.durable(0) >= position.number);
+        let losses = appender.losses();
+        if let [loss] = &losses[..] {
+            assert_eq!((loss.first, loss.last), (position.number, position.number));
+            break loss.clone();
+        }
+        assert!(losses.is_empty() && Instant::now() < deadline, "{losses:?}");
+    };
+    assert_eq!((loss.partition, loss.weight, loss.reason), (0, 3, "too_large"));
+    appender.enqueue(&entry(0, b"after")).expect("it goes on");
+    appender.flush(DEADLINE).await.expect("durable");
+    assert_eq!(appender.losses(), []);
+}
+
+#[tokio::test]
+async fn while_kafka_is_away_nothing_waits_and_nothing_is_lost() {
+    let own = Own::start();
+    let address = own.address("away");
+    let options = LogOptions { queue_bytes: 1 << 20, ..broker::options(2) };
+    let log = Log::open(&address, options, Mode::Create).await.expect("a log");
+    let appender = log.appender().await.expect("an appender");
+    appender.enqueue(&entry(0, b"first")).expect("room");
+    appender.flush(DEADLINE).await.expect("durable");
+    let group = TailOptions { group: Some("g".into()), ..TailOptions::default() };
+    let mut tail = log.tail(group.clone()).await.expect("a tail");
+    let mut dropped = log.tail(TailOptions::default()).await.expect("a tail");
+    for tail in [&mut tail, &mut dropped] {
+        loop {
+            let event = tokio::time::timeout(DEADLINE, tail.next()).await.expect("in time");
+            if let Event::Delivery(delivery) = event.expect("no error") {
+                break delivery.done();
+            }
+        }
+    }
+    own.freeze();
+    let payload = noise(10_000);
+    let (mut accepted, started) = (0, Instant::now());
+    loop {
+        match appender.enqueue(&entry(1, &payload)) {
+            Ok(position) => accepted = position.number,
+            Err(Rejected::Full) => break,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(accepted < 1000, "the queue has no bound");
+    }
+    // A frozen broker answers after minutes, if at all.
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(accepted >= 90, "{accepted} of 1 MiB");
+    match appender.flush(Duration::from_millis(300)).await {
+        Err(LogError::Deadline(why)) => assert!(why.contains(own.addresses()), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let started = Instant::now();
+    drop(dropped);
+    assert!(started.elapsed() < Duration::from_secs(1), "a drop waits for the brokers");
+    match tail.close(Duration::from_millis(500)).await {
+        Err(LogError::Deadline(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    own.thaw();
+    appender.flush(DEADLINE).await.expect("durable");
+    assert_eq!(appender.losses(), []);
+    let spans = log.spans().await.expect("spans");
+    assert_eq!((spans[0].high, spans[1].high), (1, accepted));
+}

@@ -21,9 +21,9 @@ use rdkafka::{
 use umbra_log::{Address, Log, LogOptions, Mode};
 
 /// Longest wait for anything in these tests.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub fn script() -> PathBuf {
+pub(crate) fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka")
 }
 
@@ -35,7 +35,7 @@ struct Broker {
 }
 
 /// `host:port[,host:port]`
-pub fn addresses() -> &'static str {
+pub(crate) fn addresses() -> &'static str {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     // RUST_LOG=debug shows what librdkafka says, with UMBRA_TEST_KAFKA_DEBUG=cgrp,fetch more.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -44,7 +44,8 @@ pub fn addresses() -> &'static str {
 }
 
 fn start() -> Broker {
-    if let Ok(addresses) = std::env::var("UMBRA_TEST_KAFKA") {
+    let given = std::env::var("UMBRA_TEST_KAFKA").ok().filter(|given| !given.is_empty());
+    if let Some(addresses) = given {
         return Broker { addresses, _run: None };
     }
     let mut run = Command::new(script())
@@ -64,51 +65,50 @@ fn start() -> Broker {
 }
 
 /// A name nobody else uses, also not in another run against the same brokers.
-pub fn unique(what: &str) -> String {
+pub(crate) fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     format!("{what}-{}-{}-{count}", std::process::id(), since.as_millis())
 }
 
-pub fn address(topic: &str) -> Address {
+pub(crate) fn address(topic: &str) -> Address {
     Address::Kafka {
         brokers: addresses().split(',').map(str::to_owned).collect(),
         topic: topic.to_owned(),
     }
 }
 
-pub fn options(partitions: u32) -> LogOptions {
-    let kafka = std::env::var("UMBRA_TEST_KAFKA_DEBUG").map(|debug| ("debug".to_owned(), debug));
-    LogOptions {
-        partitions,
-        connect_timeout: DEADLINE,
-        kafka: kafka.into_iter().collect(),
-        ..LogOptions::default()
-    }
+pub(crate) fn options(partitions: u32) -> LogOptions {
+    with(partitions, &[])
 }
 
-pub fn with(partitions: u32, properties: &[(&str, &str)]) -> LogOptions {
-    let kafka = properties.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-    LogOptions { kafka: BTreeMap::from_iter(kafka), ..options(partitions) }
+pub(crate) fn with(partitions: u32, properties: &[(&str, &str)]) -> LogOptions {
+    // Members hear of a rebalance with their next heartbeat: every 3 s if left alone.
+    let mut kafka = BTreeMap::from([("heartbeat.interval.ms".to_owned(), "200".to_owned())]);
+    if let Ok(debug) = std::env::var("UMBRA_TEST_KAFKA_DEBUG") {
+        kafka.insert("debug".to_owned(), debug);
+    }
+    kafka.extend(properties.iter().map(|(key, value)| ((*key).into(), (*value).into())));
+    LogOptions { partitions, connect_timeout: DEADLINE, kafka, ..LogOptions::default() }
 }
 
 /// A topic of its own.
-pub async fn log(topic: &str, partitions: u32) -> Log {
+pub(crate) async fn log(topic: &str, partitions: u32) -> Log {
     Log::open(&address(topic), options(partitions), Mode::Create).await.expect("a log")
 }
 
-pub fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", addresses());
     config
 }
 
-pub fn admin() -> AdminClient<DefaultClientContext> {
+pub(crate) fn admin() -> AdminClient<DefaultClientContext> {
     config().create().expect("an admin client")
 }
 
-pub async fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+pub(crate) async fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         topic = topic.set(key, value);
@@ -117,8 +117,57 @@ pub async fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]
     results[0].as_ref().expect("created");
 }
 
-pub async fn add_partitions(name: &str, count: usize) {
+pub(crate) async fn add_partitions(name: &str, count: usize) {
     let more = NewPartitions::new(name, count);
     let results = admin().create_partitions([&more], &AdminOptions::new()).await.expect("added");
     results[0].as_ref().expect("added");
+}
+
+/// A broker of one test's own, to be mistreated.
+pub(crate) struct Own {
+    dir: tempfile::TempDir,
+    addresses: String,
+}
+
+impl Own {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let started = Command::new(script())
+            .args(["start", "--dir"])
+            .arg(dir.path())
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("scripts/kafka can be run");
+        assert!(started.status.success(), "scripts/kafka start failed, see above");
+        let addresses = String::from_utf8(started.stdout).expect("text").trim().to_owned();
+        Self { dir, addresses }
+    }
+
+    pub(crate) fn addresses(&self) -> &str {
+        &self.addresses
+    }
+
+    pub(crate) fn address(&self, topic: &str) -> Address {
+        Address::Kafka { brokers: vec![self.addresses.clone()], topic: topic.to_owned() }
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.dir.path().join("broker-1.pid")).expect("a pid");
+        let done = Command::new("kill").args([signal, pid.trim()]).status().expect("kill");
+        assert!(done.success());
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = Command::new(script()).args(["stop", "--dir"]).arg(self.dir.path()).status();
+    }
 }

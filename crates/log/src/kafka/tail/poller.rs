@@ -35,8 +35,6 @@ const BATCH: usize = 256;
 const SHORT: Duration = Duration::from_millis(5);
 /// … and while nothing is.
 const LONG: Duration = Duration::from_millis(50);
-/// How often a reader without a group looks for added partitions.
-const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(10);
 /// The brokers' answer is waited for so long at a time, without polling.
 pub(super) const ASK: Duration = Duration::from_secs(2);
 
@@ -51,6 +49,8 @@ pub(super) struct Settings {
     pub(super) settle: Duration,
     pub(super) read_ahead_bytes: usize,
     pub(super) read_ahead_records: usize,
+    /// How often a reader without a group looks for added partitions.
+    pub(super) look_for_partitions: Duration,
 }
 
 /// A wish to close, and where the outcome goes.
@@ -299,8 +299,8 @@ impl Poller {
 
     /// A reader without a group assigns itself what there is.
     fn look_for_partitions(&mut self) {
-        let due =
-            self.looked_for_partitions.is_none_or(|last| last.elapsed() >= LOOK_FOR_PARTITIONS);
+        let often = self.settings.look_for_partitions;
+        let due = self.looked_for_partitions.is_none_or(|last| last.elapsed() >= often);
         if !due || self.closing.is_some() || self.rebalancing.is_busy() {
             return;
         }

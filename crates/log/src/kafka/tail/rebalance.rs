@@ -135,6 +135,10 @@ impl Poller {
     // --- coming ---
 
     fn assign(&mut self, numbers: &[u32]) -> KafkaResult<()> {
+        // Members that gain nothing are told of that too, and have to answer.
+        if numbers.is_empty() {
+            return self.consumer.incremental_assign(&self.list([]));
+        }
         let found = self.find(numbers)?;
         self.rebalancing.epoch += 1;
         let epoch = self.rebalancing.epoch;
@@ -199,6 +203,10 @@ impl Poller {
     fn back_into_range(&mut self) {
         let numbers: Vec<u32> =
             self.partitions.values().filter(|one| !one.revoking).map(|one| one.number).collect();
+        if numbers.is_empty() {
+            self.rebalancing.out_of_range = false;
+            return;
+        }
         let found = match self.find(&numbers) {
             Ok(found) => found,
             Err(error) => return self.fail_or_wait(&error),
