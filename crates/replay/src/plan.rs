@@ -121,6 +121,10 @@ pub async fn stored(job: &str, log: &Log) -> Result<Option<Planned>, ReplayError
     }))
 }
 
+/// A request is in the log this long after its start at the latest: an agent writes
+/// it as it stands after 30 s, unless told otherwise.
+const IN_FLIGHT: Duration = Duration::from_secs(60);
+
 pub(crate) async fn agree(
     config: &Config,
     log: &Log,
@@ -215,7 +219,11 @@ pub(crate) async fn resolve(
         Some(from) => log.offsets_for_time(from).await?,
         None => BTreeMap::new(),
     };
-    let over = to_ns.map(|to| to.saturating_add(grace_ns)).filter(|over| *over < now);
+    // Requests are recorded when they end, those before `to` at times behind it:
+    // however short the grace, the end leaves room for them.
+    let over = to_ns
+        .filter(|to| to.saturating_add(grace_ns) < now)
+        .map(|to| to.saturating_add(grace_ns.max(nanos(IN_FLIGHT))));
     let ends = match over {
         Some(over) => Some(log.offsets_for_time(over).await?),
         None => None,
