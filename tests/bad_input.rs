@@ -73,7 +73,7 @@ fn logs_that_are_not_there_or_are_something_else() {
     fails(Umbra::new("log info").arg(absent.to_str().unwrap()), 66, &["absent"]);
     let text = dir.path().join("text.mcap");
     std::fs::write(&text, "this is not a recording, only some text that is long enough").unwrap();
-    fails(Umbra::new("log info").arg(text.to_str().unwrap()), 65, &["text.mcap", "offset"]);
+    fails(Umbra::new("log info").arg(text.to_str().unwrap()), 65, &["text.mcap", "at byte 0"]);
     fails(replay("ftp://x/y"), 64, &["ftp"]);
 }
 

@@ -158,7 +158,8 @@ fn agent(log: &TestLog, upstream: &str) -> Running {
         .flag("upstream", upstream)
         .flag("log", log.arg())
         .flag("max-body", "40MiB")
-        .flag("queue", "64MiB")
+        .flag("memory", "1GiB")
+        .flag("queue", "512MiB")
         .flag("admin", "127.0.0.1:0")
         .start()
 }
@@ -176,7 +177,10 @@ fn mixed_requests_arrive(log: &TestLog, manner: Manner) {
         .flag("target", shadow.url())
         .flag("rate", "max")
         .flag("order", "connection")
+        // A connection with more than half of it waiting would lose its order.
+        .flag("read-ahead", "256MiB")
         .result();
+    assert_eq!(result["targets"]["shadow"]["order_lost"], 0, "{result}");
     assert_eq!(result["targets"]["shadow"]["sent"], REQUESTS, "{result}");
     assert_eq!(result["targets"]["shadow"]["answered"], REQUESTS, "{result}");
     assert_eq!(result["gaps"]["requests"], 0, "{result}");

@@ -2,6 +2,7 @@
 //! they were complete, and answers as told.
 
 use std::{
+    collections::HashMap,
     io::Write,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -47,7 +48,7 @@ struct Shared {
     arrivals: Mutex<Vec<Arrival>>,
     manner: Mutex<Manner>,
     stop: AtomicBool,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<HashMap<SocketAddr, TcpStream>>,
 }
 
 impl Shadow {
@@ -100,7 +101,7 @@ impl Drop for Shadow {
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
-        for stream in self.shared.open.lock().unwrap().drain(..) {
+        for stream in self.shared.open.lock().unwrap().values() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
@@ -112,13 +113,18 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
-        shared.open.lock().unwrap().push(stream.try_clone().unwrap());
+        let Ok(peer) = stream.peer_addr() else { continue };
+        shared.open.lock().unwrap().insert(peer, stream.try_clone().unwrap());
         let shared = Arc::clone(shared);
-        std::thread::spawn(move || serve(stream, &shared));
+        std::thread::spawn(move || {
+            serve(&stream, &shared);
+            // The last handle: dropping it closes, or resets, the connection.
+            shared.open.lock().unwrap().remove(&peer);
+        });
     }
 }
 
-fn serve(mut stream: TcpStream, shared: &Shared) {
+fn serve(mut stream: &TcpStream, shared: &Shared) {
     let _ = stream.set_nodelay(true);
     let mut reader = Reader::new(stream.try_clone().unwrap());
     while let Ok(Some(message)) = reader.request() {
@@ -133,7 +139,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
             }
             Manner::Reset => {
                 let linger = Some(Duration::ZERO);
-                let _ = socket2::SockRef::from(&stream).set_linger(linger);
+                let _ = socket2::SockRef::from(stream).set_linger(linger);
                 return;
             }
             Manner::Garbage => {

@@ -197,11 +197,13 @@ fn argument(flag: &'static Flag) -> Arg {
     };
     match flag.value {
         None => arg.action(ArgAction::SetTrue),
-        Some(value) => arg
-            .value_name(value)
-            .allow_hyphen_values(!flag.positional)
-            .action(if flag.repeat { ArgAction::Append } else { ArgAction::Set })
-            .overrides_with(flag.name),
+        Some(value) => {
+            let arg = arg.value_name(value).allow_hyphen_values(!flag.positional);
+            match flag.repeat {
+                true => arg.action(ArgAction::Append),
+                false => arg.action(ArgAction::Set).overrides_with(flag.name),
+            }
+        }
     }
 }
 

@@ -66,3 +66,21 @@ fn secrets_are_masked_when_printed() {
     let yaml = settings.as_yaml();
     assert!(yaml.contains("sasl.password=***") && !yaml.contains("hunter2"), "{yaml}");
 }
+
+#[test]
+fn a_repeatable_flag_keeps_all_values_another_the_last() {
+    let args = [
+        "replay",
+        "--target",
+        "a=http://a",
+        "--target",
+        "b=http://b",
+        "--speed",
+        "1",
+        "--speed",
+        "2",
+    ];
+    let settings = parse_ok(&args, &[]);
+    assert_eq!(settings.texts("target"), ["a=http://a", "b=http://b"]);
+    assert_eq!(settings.texts("speed"), ["2"]);
+}
