@@ -1,32 +1,29 @@
-//! HTTP/2 to a target, by hyper. Translates a shadow request, whose form is that of
-//! HTTP/1 (RFC 9113 section 8.2 and 8.3), and shares a few connections between all
-//! requests. What hyper's types cannot carry is unsendable, and said so.
+//! HTTP/2 to a target, on the `h2` crate. Translates a shadow request, whose form is
+//! that of HTTP/1 (RFC 9113 sections 8.2 and 8.3), and shares a few connections
+//! between all requests. What the types of `http` cannot carry is unsendable, and
+//! said so.
+//!
+//! On `h2` rather than hyper, because hyper also fails a request that was sent with
+//! the error of one that was refused, and then nobody may send it again.
 
 use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
+    future::poll_fn,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
+use h2::{
+    RecvStream, SendStream,
+    client::{self, ResponseFuture, SendRequest},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, uri};
-use http_body_util::BodyExt;
-use hyper::{
-    body::{Body, Frame, Incoming},
-    client::conn::http2::{self, SendRequest},
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::oneshot, time::timeout};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use tokio::time::timeout;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use umbra_record::pb;
 
 use super::{
@@ -42,13 +39,13 @@ use crate::outcome::Class;
 const STREAMS: usize = 100;
 /// Connections at most.
 const MAX_CONNECTIONS: usize = 16;
-/// A connection that does not answer a ping within this is closed.
-const PING: Duration = Duration::from_secs(10);
 /// Connections tried for one request, if each says goodbye before it is its turn.
 const TRIES: usize = 10;
 /// Receive windows: answers are drained at once.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Largest list of fields taken in an answer.
+const MAX_FIELDS: u32 = 256 * 1024;
 
 /// Sends over a few shared HTTP/2 connections.
 pub(super) struct Http2 {
@@ -70,29 +67,23 @@ struct Slot {
 /// Shared by its slot and the requests on it: one that says goodbye still ends what
 /// it has begun, after the slot has another.
 struct Connection {
-    sender: SendRequest<Pieces>,
+    sender: SendRequest<Bytes>,
     /// How long it took to make.
     took: Duration,
-    /// Ends the connection and its streams when the last one lets go.
-    _tasks: DropGuard,
-}
-
-/// Runs what hyper spawns for a connection, until the connection is dropped.
-#[derive(Clone, Default)]
-struct Tasks {
-    tracker: TaskTracker,
-    cancelled: CancellationToken,
+    /// Something came from the target since this was last cleared.
+    alive: AtomicBool,
+    /// Reads and writes frames; ends when the last one lets go.
+    driver: AbortOnDropHandle<()>,
 }
 
 /// One more in flight on a slot, for as long as it is held.
 struct InFlight<'s>(&'s Slot);
 
-/// A request's body as hyper takes it.
-struct Pieces {
-    left: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
-    /// Told whether all was taken, when hyper lets go of the body.
-    released: Option<oneshot::Sender<bool>>,
+/// How far a request has come, also when it is given up.
+struct Progress {
+    answer: Collector,
+    written: bool,
+    whole: bool,
 }
 
 impl Http2 {
@@ -113,16 +104,15 @@ impl Http2 {
         self.connector.connect().await.is_ok()
     }
 
-    /// Sends it; again, on a new connection, only if the first one gave it back
-    /// unsent or said that it will not be looked at.
+    /// Sends it; again, on another connection, only if nothing was sent or the target
+    /// said that it will not look at it.
     pub(super) async fn send(&self, shadow: Shadow) -> Sent {
         let began = Instant::now();
-        let parts = match translate(&shadow, &self.scheme) {
-            Ok(parts) => parts,
+        let request = match translate(&shadow, &self.scheme) {
+            Ok(request) => request,
             Err(why) => return Sent::not_connected(Fault::new(Class::Unsendable, why), began),
         };
-        // Where the fewest are: above what a server allows, streams queue in hyper, and
-        // what it does with them when the connection says goodbye cannot be known.
+        // Where the fewest are: what is above the streams a server allows has to wait.
         let slot = self.slots.iter().min_by_key(|slot| slot.in_flight.load(Ordering::Relaxed));
         let in_flight = InFlight::on(slot.expect("at least one was made"));
         let slot = in_flight.0;
@@ -132,53 +122,40 @@ impl Http2 {
                 Ok(connection) => connection,
                 Err(fault) => return Sent::not_connected(fault, began),
             };
-            let (pieces, released) = Pieces::new(&shadow.body, &parts.trailers);
-            let request = Request::from_parts(parts.head.clone(), pieces);
-            let mut sent = self.exchange(connection.sender.clone(), request, released).await;
-            if sent.written || sent.fault.is_none() || tries == TRIES {
+            let mut sent = self.exchange(&connection, &request, &shadow.body).await;
+            let class = sent.fault.as_ref().map(|fault| fault.class);
+            let silent = !connection.alive.load(Ordering::Relaxed);
+            let unsent = !sent.written && class.is_some_and(|class| class != Class::Unsendable);
+            if unsent || class == Some(Class::Timeout) && silent {
+                slot.forget(&connection);
+            }
+            if !unsent || class == Some(Class::Timeout) || tries == TRIES {
                 sent.connect = made.then_some(connection.took);
                 return sent;
             }
-            slot.forget(&connection);
             tries += 1;
         }
     }
 
     async fn exchange(
         &self,
-        mut sender: SendRequest<Pieces>,
-        request: Request<Pieces>,
-        released: oneshot::Receiver<bool>,
+        connection: &Connection,
+        request: &Translated,
+        body: &[Bytes],
     ) -> Sent {
-        let mut answer = Collector::start();
-        let started = answer.started();
-        let mut written = true;
-        let mut whole = false;
-        let head_request = request.method() == http::Method::HEAD;
-        let result = timeout(self.timeout, async {
-            let response = match sender.try_send_request(request).await {
-                Ok(response) => response,
-                Err(mut error) => {
-                    let unsent = error.take_message().is_some();
-                    let error = error.into_error();
-                    written = !unsent && !is_unprocessed(&error);
-                    return Err(explain(&error));
-                }
-            };
-            receive(response, head_request, &mut answer).await?;
-            // Answered; the rest of the body still goes to the shadow.
-            whole = released.await.unwrap_or(false);
-            Ok(())
-        })
-        .await;
-        let fault = match result {
+        connection.alive.store(false, Ordering::Relaxed);
+        let mut progress = Progress { answer: Collector::start(), written: false, whole: false };
+        let exchange = progress.exchange(connection, request, body);
+        let fault = match timeout(self.timeout, exchange).await {
             Ok(result) => result.err(),
-            Err(_) if answer.is_complete() => None,
+            Err(_) if progress.answer.is_complete() => None,
             Err(_) => {
                 let detail = format!("no whole answer within {:?}", self.timeout);
                 Some(Fault::new(Class::Timeout, detail))
             }
         };
+        let Progress { answer, written, whole } = progress;
+        let started = answer.started();
         Sent { fault, written, whole, connect: None, started, answer: answer.finish() }
     }
 
@@ -193,36 +170,35 @@ impl Http2 {
         }
         let started = Instant::now();
         let stream = self.connector.connect().await?;
-        let tasks = Tasks::default();
-        let (sender, connection) = http2::Builder::new(tasks.clone())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .initial_stream_window_size(STREAM_WINDOW)
+        let mut builder = client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| explain(&e))?;
-        tasks.spawn(async move {
+            .max_header_list_size(MAX_FIELDS);
+        let (sender, connection) = builder.handshake(stream).await.map_err(|e| explain(&e))?;
+        let driver = TaskTracker::new().spawn(async move {
             // Its error reaches every request on it.
             let _ = connection.await;
         });
-        let _tasks = tasks.cancelled.drop_guard();
-        let connection = Arc::new(Connection { sender, took: started.elapsed(), _tasks });
+        let driver = AbortOnDropHandle::new(driver);
+        let took = started.elapsed();
+        let connection =
+            Arc::new(Connection { sender, took, alive: AtomicBool::new(true), driver });
         *slot.lock() = Some(Arc::clone(&connection));
         Ok((connection, true))
     }
 }
 
 impl Slot {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Connection>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that is there, unless it takes no more.
+    /// The connection that is there, unless it has ended.
     fn connection(&self) -> Option<Arc<Connection>> {
         let mut current = self.lock();
-        if current.as_ref().is_some_and(|connection| connection.sender.is_closed()) {
+        if current.as_ref().is_some_and(|connection| connection.driver.is_finished()) {
             *current = None;
         }
         current.clone()
@@ -250,60 +226,70 @@ impl Drop for InFlight<'_> {
     }
 }
 
-impl Tasks {
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let cancelled = self.cancelled.clone();
-        self.tracker.spawn(async move { cancelled.run_until_cancelled(future).await });
+impl Progress {
+    /// One request and its answer, both ways at the same time.
+    async fn exchange(
+        &mut self,
+        connection: &Connection,
+        request: &Translated,
+        body: &[Bytes],
+    ) -> Result<(), Fault> {
+        let mut sender = connection.sender.clone().ready().await.map_err(|e| explain(&e))?;
+        let empty = body.iter().all(Bytes::is_empty) && request.trailers.is_none();
+        let head = Request::from_parts(request.head.clone(), ());
+        let (response, stream) = sender.send_request(head, empty).map_err(|e| not_begun(&e))?;
+        self.written = true;
+        self.whole = empty;
+
+        let head_request = request.head.method == http::Method::HEAD;
+        let Self { answer, written, whole } = self;
+        let receiving = std::pin::pin!(receive(response, connection, head_request, answer));
+        if empty {
+            return receiving.await.map_err(|e| seen(&e, written));
+        }
+        let sending = std::pin::pin!(send_body(stream, body.to_vec(), request.trailers.clone()));
+        match select(receiving, sending).await {
+            // Answered early. The rest of the body still belongs to the shadow, for as
+            // long as it is there to take it.
+            Either::Left((Ok(()), sending)) => *whole = sending.await.is_ok(),
+            Either::Left((Err(e), _)) => return Err(seen(&e, written)),
+            // The answer may still come: a target that refuses a body answers, then
+            // resets the stream.
+            Either::Right((sent, receiving)) => {
+                *whole = sent.is_ok();
+                receiving.await.map_err(|e| seen(&e, written))?;
+            }
+        }
+        Ok(())
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.spawn(future);
-    }
+/// What a failed stream means, and whether the target looked at it.
+fn seen(error: &h2::Error, written: &mut bool) -> Fault {
+    *written = !is_unprocessed(error);
+    explain(error)
 }
 
-impl Pieces {
-    fn new(body: &[Bytes], trailers: &Option<HeaderMap>) -> (Self, oneshot::Receiver<bool>) {
-        let left = body.iter().filter(|piece| !piece.is_empty()).cloned().collect();
-        let (released, receiver) = oneshot::channel();
-        (Self { left, trailers: trailers.clone(), released: Some(released) }, receiver)
-    }
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.get_mut();
-        let data = this.left.pop_front().map(Frame::data);
-        let frame = data.or_else(|| this.trailers.take().map(Frame::trailers));
-        Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty() && self.trailers.is_none()
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        let whole = self.is_end_stream();
-        if let Some(released) = self.released.take() {
-            // Nobody waits for it any more after a timeout.
-            let _ = released.send(whole);
+async fn send_body(
+    mut stream: SendStream<Bytes>,
+    pieces: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+) -> Result<(), h2::Error> {
+    let mut left = pieces.iter().map(Bytes::len).sum::<usize>();
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            stream.reserve_capacity(piece.len());
+            let room = poll_fn(|cx| stream.poll_capacity(cx)).await;
+            let room = room.unwrap_or_else(|| Err(h2::Reason::STREAM_CLOSED.into()))?;
+            let data = piece.split_to(room.min(piece.len()));
+            left -= data.len();
+            stream.send_data(data, left == 0 && trailers.is_none())?;
         }
     }
+    trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
 }
 
-/// A request in hyper's types.
+/// A request in the types of `http`.
 struct Translated {
     head: http::request::Parts,
     trailers: Option<HeaderMap>,
@@ -314,7 +300,7 @@ fn translate(shadow: &Shadow, scheme: &uri::Scheme) -> Result<Translated, Unsend
     parts.scheme = Some(scheme.clone());
     let path = uri::PathAndQuery::from_maybe_shared(shadow.target.clone());
     let path = path.map_err(|_| "the path has bytes that cannot be sent over HTTP/2")?;
-    // hyper's type cuts a fragment off silently.
+    // That type cuts a fragment off silently.
     if path.as_str().as_bytes() != shadow.target {
         return Err("the path has bytes that cannot be sent over HTTP/2");
     }
@@ -348,11 +334,13 @@ fn field_map(fields: &[pb::Header]) -> Result<HeaderMap, Unsendable> {
 }
 
 async fn receive(
-    response: http::Response<Incoming>,
+    response: ResponseFuture,
+    connection: &Connection,
     head_request: bool,
     answer: &mut Collector,
-) -> Result<(), Fault> {
-    let (parts, mut body) = response.into_parts();
+) -> Result<(), h2::Error> {
+    let (parts, mut body) = response.await?.into_parts();
+    connection.alive.store(true, Ordering::Relaxed);
     let framed = !body.is_end_stream() || parts.headers.contains_key(http::header::CONTENT_LENGTH);
     answer.head(Head {
         status: parts.status.as_u16(),
@@ -361,17 +349,25 @@ async fn receive(
         headers: fields_of(&parts.headers),
         has_body: framed && !head_request && !matches!(parts.status.as_u16(), 204 | 304),
     });
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(|e| explain(&e))?.into_data() {
-            Ok(data) => answer.body(&data),
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    answer.trailers(fields_of(&trailers));
-                }
-            }
-        }
-    }
+    receive_body(&mut body, connection, answer).await?;
     answer.end();
+    Ok(())
+}
+
+async fn receive_body(
+    body: &mut RecvStream,
+    connection: &Connection,
+    answer: &mut Collector,
+) -> Result<(), h2::Error> {
+    while let Some(data) = body.data().await {
+        let data = data?;
+        connection.alive.store(true, Ordering::Relaxed);
+        answer.body(&data);
+        body.flow_control().release_capacity(data.len())?;
+    }
+    if let Some(trailers) = body.trailers().await? {
+        answer.trailers(fields_of(&trailers));
+    }
     Ok(())
 }
 
@@ -384,29 +380,26 @@ fn fields_of(map: &HeaderMap) -> Vec<pb::Header> {
 }
 
 /// Whether the target says that it did not and will not look at the request (RFC
-/// 9113 section 8.7): its stream came after the goodbye, or was refused. Only such
-/// streams end with these errors; those before a goodbye go on.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let Some(error) = source.and_then(|e| e.downcast_ref::<h2::Error>()) else { return false };
+/// 9113 section 8.7): its stream came after the goodbye, or was refused. Streams
+/// before a goodbye go on and never end with its error.
+fn is_unprocessed(error: &h2::Error) -> bool {
     let after_goodbye = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
     let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (after_goodbye || refused)
 }
 
-fn explain(error: &hyper::Error) -> Fault {
-    let mut detail = error.to_string();
-    let mut class = Class::Reset;
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            // What we refuse ourselves is not HTTP/2; what the peer refuses is a reset.
-            if !h2.is_io() && !h2.is_remote() && h2.reason().is_some() {
-                class = Class::Garbled;
-            }
-        }
-        detail = format!("{detail}: {cause}");
-        source = cause.source();
+/// Why a stream could not even be begun: the connection has ended, or the request is
+/// none to `h2`.
+fn not_begun(error: &h2::Error) -> Fault {
+    if error.is_io() || error.is_go_away() || error.is_reset() {
+        return explain(error);
     }
-    Fault::new(class, detail)
+    Fault::new(Class::Unsendable, error.to_string())
+}
+
+fn explain(error: &h2::Error) -> Fault {
+    // What we end ourselves is not HTTP/2; what the peer ends is a reset.
+    let ours = !error.is_io() && !error.is_remote() && error.reason().is_some();
+    let class = if ours { Class::Garbled } else { Class::Reset };
+    Fault::new(class, error.to_string())
 }
