@@ -22,7 +22,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use umbra_capture::{
     Config, RecordResponses, Report, Stats, Upstream,
-    h1::{BodyDecoder, Limits, Parsed, RequestHead, parse_request},
+    h1::{
+        BodyDecoder, Limits, MethodKind, Parsed, RequestHead, ResponseHead, parse_request,
+        parse_response,
+    },
 };
 use umbra_log::{Append, Entry, LogError, Loss, Position, Rejected};
 
@@ -518,4 +521,107 @@ async fn damaged_messages_never_reach_the_upstream_as_garbage() {
     let seen = service.seen.lock().expect("not poisoned");
     assert_eq!(seen.refused, Vec::<&str>::new());
     assert!(seen.whole.len() > 100, "hardly anything passed: {}", seen.whole.len());
+}
+
+/// Answers that are not HTTP, or cannot be framed: section of RFC 9112, bytes.
+const BAD_ANSWERS: &[(&str, &str)] = &[
+    ("2.2", "HTTP/1.1 200 OK\nContent-Length: 1\n\nx"),
+    ("2.2", "\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"),
+    ("4", "<html>not found</html>"),
+    ("4", "HTTP/2 200 OK\r\nContent-Length: 1\r\n\r\nx"),
+    ("4", "HTTP/1.1 099 OK\r\nContent-Length: 1\r\n\r\nx"),
+    ("4", "HTTP/1.1 2000 OK\r\nContent-Length: 1\r\n\r\nx"),
+    ("5.1", "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx"),
+    ("5.2", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\nx"),
+    ("5", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 1\r\n\r\nx"),
+    ("6.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    ("6.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    ("6.1", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("6.2", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+    ("6.2", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx"),
+    ("9110 7.8", "HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+    ("9110 15.2", "HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\nHTTP/1.1 2x0 OK\r\n\r\n"),
+    ("8", "HTTP/1.1 200 OK\r\nContent-Len"),
+    ("8", ""),
+];
+
+/// Bodies whose framing breaks behind a good head.
+const BROKEN_ANSWERS: &[(&str, &str)] = &[
+    ("6.3", "Content-Length: 5\r\n\r\nabc"),
+    ("7.1", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n0\r\n\r\n"),
+    ("7.1", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    ("7.1", "Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n"),
+    ("7.1.2", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n"),
+];
+
+/// An upstream that answers the request for `/n` with the n-th of these and
+/// closes.
+async fn hostile(answers: Vec<String>) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut head, mut buf) = (RequestHead::default(), Vec::new());
+            while let Ok(Parsed::Incomplete) = parse_request(&buf, &LIMITS, &mut head) {
+                if !matches!(stream.read_buf(&mut buf).await, Ok(1..)) {
+                    break;
+                }
+            }
+            let turn = String::from_utf8_lossy(head.path(&buf)).trim_matches('/').parse::<usize>();
+            let answer = turn.ok().and_then(|turn| answers.get(turn)).map_or("", String::as_str);
+            // The agent may have seen enough.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn a_garbled_answer_becomes_502() {
+    let answers = BAD_ANSWERS.iter().map(|(_, answer)| (*answer).to_owned()).collect();
+    let (upstream, _tasks) = hostile(answers).await;
+    let agent = Agent::start(upstream);
+    for (turn, (section, bytes)) in BAD_ANSWERS.iter().enumerate() {
+        let request = format!("GET /{turn} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = agent.talk(&[request.as_bytes()]).await;
+        // Interim answers before the bad one have been passed on.
+        let last = answer.rfind("HTTP/1.1 ").map_or("", |at| &answer[at..]);
+        assert!(is_refusal(last, 502), "{section} {bytes:?}: {answer:?}");
+    }
+    let report = agent.end().await;
+    assert_eq!(report.requests, BAD_ANSWERS.len() as u64);
+    assert_eq!(report.recorded, report.requests, "{report:?}");
+}
+
+/// What has begun cannot become a 502: the client must see that it is not whole.
+#[tokio::test]
+async fn an_answer_that_breaks_is_never_a_whole_one() {
+    let whole = "HTTP/1.1 200 OK\r\n";
+    let answers = BROKEN_ANSWERS.iter().map(|(_, rest)| format!("{whole}{rest}")).collect();
+    let (upstream, _tasks) = hostile(answers).await;
+    let agent = Agent::start(upstream);
+    for (turn, (section, bytes)) in BROKEN_ANSWERS.iter().enumerate() {
+        let request = format!("GET /{turn} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = agent.talk(&[request.as_bytes()]).await;
+        let mut head = ResponseHead::default();
+        let parsed = parse_response(answer.as_bytes(), &LIMITS, MethodKind::Other, &mut head);
+        let len = match parsed {
+            Ok(Parsed::Complete { len }) => len,
+            // The reset may overtake what was sent before it.
+            Ok(Parsed::Incomplete) => continue,
+            Err(garbled) => panic!("{section} {bytes:?}: {garbled}: {answer:?}"),
+        };
+        let (mut body, mut rest) = (BodyDecoder::new(&LIMITS), &answer.as_bytes()[len..]);
+        body.start(head.body());
+        while let Ok(step) = body.decode(rest)
+            && step.len > 0
+        {
+            rest = &rest[step.len..];
+        }
+        assert!(body.eof().is_err(), "{section} {bytes:?}: whole: {answer:?}");
+    }
+    agent.end().await;
 }
