@@ -1,7 +1,7 @@
 //! An ordered, partitioned, durable queue of opaque bytes, behind one small
 //! trait each way: [`Append`] and [`Tail`]. Two implementations keep the same
 //! promises, which [`conformance`] states and checks: Kafka ([`kafka`]) and a
-//! directory of MCAP segments ([`file`]). Knows neither HTTP nor protobuf.
+//! directory of MCAP segments ([`mod@file`]). Knows neither HTTP nor protobuf.
 //!
 //! [`Log::open`] turns an [`Address`] into a log; everything above it is
 //! dispatched statically over two-armed enums ([`Appender`], [`LogTail`],

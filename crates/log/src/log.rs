@@ -225,7 +225,8 @@ impl Log {
         })
     }
 
-    /// The writing side. An embedded log has one writer at a time.
+    /// The writing side. An embedded log has one writer at a time; dropping it
+    /// blocks until what it accepted is written, so flush it first.
     ///
     /// # Errors
     /// [`LogError::Held`] names the other writer of an embedded log.

@@ -150,11 +150,11 @@ impl Drop for Delivery {
         let end = if self.token.last_chance {
             End::Done
         } else {
-            End::Returned {
-                time_ns: self.time_ns,
-                payload: std::mem::take(&mut self.payload),
-            }
+            End::Returned { time_ns: self.time_ns, payload: std::mem::take(&mut self.payload) }
         };
         self.token.end(self.partition, self.offset, end);
     }
 }
+
+#[cfg(test)]
+mod tests;

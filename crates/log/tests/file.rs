@@ -1,5 +1,7 @@
 //! What only the embedded log promises: about its files, its processes and its disk.
 
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
 #[path = "file/bench.rs"]
 mod bench;
 #[path = "file/child.rs"]

@@ -287,6 +287,10 @@ impl Disk {
             return Err(error);
         }
         self.next_number += 1;
+        // Syncing the file does not keep its name.
+        if let Err(error) = File::open(self.place.root()).and_then(|root| root.sync_all()) {
+            tracing::warn!(%error, "cannot sync the directory of the log");
+        }
         Ok(Segment {
             file: Arc::new(file),
             end: bytes.len() as u64,

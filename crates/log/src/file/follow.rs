@@ -89,7 +89,7 @@ pub(super) struct ReadAhead {
 
 /// See the module.
 pub(super) struct Follower {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     settle: Arc<SettleQueue>,
     cursor: Cursor,
     group: Option<Group>,

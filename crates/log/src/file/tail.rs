@@ -51,7 +51,10 @@ impl FileTail {
         let follower = Follower::new(Arc::clone(&shared), cursor, group, &from, limit);
         let thread = thread::Builder::new()
             .name("log-reader".to_owned())
-            .spawn(move || follower.run())
+            .spawn(move || {
+                let _gone = Gone(Arc::clone(&follower.shared));
+                follower.run();
+            })
             .map_err(|error| LogError::Io(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             shared,
@@ -76,6 +79,17 @@ impl FileTail {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
+    }
+}
+
+/// However the thread ends, nobody waits for it in vain.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let gone = || LogError::Io("the reader of the log is gone".to_owned());
+        self.0.outbox().error.get_or_insert_with(gone);
+        self.0.ready.notify_one();
     }
 }
 

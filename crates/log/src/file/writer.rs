@@ -123,7 +123,10 @@ impl FileAppender {
         let writer = Writer { shared: Arc::clone(&shared), disk, syncer, lock };
         let writer = thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                let _gone = Gone(Arc::clone(&writer.shared));
+                writer.run();
+            })
             .map_err(cannot)?;
         Ok(Self {
             shared,
@@ -263,6 +266,18 @@ struct Writer {
     disk: Disk,
     syncer: Syncer,
     lock: Lock,
+}
+
+/// However the writer's thread ends, nothing is accepted any more and no flush
+/// says that it was done.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.closing = true;
+        queue.trouble.get_or_insert_with(|| "the writer of the log is gone".to_owned());
+    }
 }
 
 /// What the writer is to do next.
