@@ -10,6 +10,7 @@
 mod answer;
 mod difference;
 mod endpoint;
+mod gate;
 mod json;
 mod number;
 mod rules;
@@ -19,8 +20,9 @@ mod verdict;
 pub use answer::{Answer, Body, Timing};
 pub use difference::{Difference, Kind, MAX_DIFFERENCES, differences, explain};
 pub use endpoint::lexical_template;
+pub use gate::Gate;
 pub use rules::{Rules, VOLATILE_HEADERS};
-pub use statistics::{benjamini_hochberg, mcnemar};
+pub use statistics::{benjamini_hochberg, fisher, mcnemar};
 pub use verdict::{
     Class, Coverage, Example, Finding, Judgement, Latency, Report, RequestKey, Settings, Verdict,
 };

@@ -15,6 +15,30 @@ pub fn mcnemar(b: u64, c: u64) -> f64 {
     if b > n / 2 { upper_tail(b, n) } else { (1.0 - upper_tail(n - b + 1, n)).clamp(0.0, 1.0) }
 }
 
+/// One-sided exact test of Fisher for two samples: of `n` requests `b` differ, of `m`
+/// earlier ones between good answers `c` did. How likely `b` or more of the `b + c` fall
+/// among the `n` if both are equally noisy.
+pub fn fisher(b: u64, n: u64, c: u64, m: u64) -> f64 {
+    let (b, c) = (b.min(n), c.min(m));
+    let total = b + c;
+    let ln_choose = |n: u64, k: u64| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
+    let whole = ln_choose(n + m, total);
+    // Terms rise to the mode and fall after it: each is computed by itself, and the sum
+    // ends where they no longer count.
+    let mut sum = 0.0;
+    for at in b..=total.min(n) {
+        if total - at > m {
+            continue;
+        }
+        let term = (ln_choose(n, at) + ln_choose(m, total - at) - whole).exp();
+        sum += term;
+        if term < sum * 1e-15 && at as f64 * (n + m) as f64 > total as f64 * n as f64 {
+            break;
+        }
+    }
+    sum.min(1.0)
+}
+
 /// P(X ≥ k), X ~ Bin(n, ½), for k above n/2: the terms fall from the first on.
 fn upper_tail(k: u64, n: u64) -> f64 {
     if k > n {

@@ -66,6 +66,8 @@ const MAX_RECENT: usize = 50_000;
 pub struct Verdict {
     settings: Settings,
     endpoints: Tree<Tally>,
+    /// Counted before, of a good version: what differs between good answers.
+    learned: Option<Tree<Tally>>,
     /// How many more pairs of field and kind there may be.
     room: usize,
     /// Not kept: whoever continues from a stored state sends again only what is not in
@@ -83,7 +85,13 @@ impl Default for Verdict {
 impl Verdict {
     /// Without any request yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, endpoints: Tree::default(), room: MAX_FIELDS, recent: Recent::default() }
+        Self {
+            settings,
+            endpoints: Tree::default(),
+            learned: None,
+            room: MAX_FIELDS,
+            recent: Recent::default(),
+        }
     }
 
     /// With endpoints the user named, as `GET /users/{name}` (`*` for any method): paths
@@ -92,6 +100,14 @@ impl Verdict {
     pub fn with_endpoints<S: AsRef<str>>(mut self, named: &[S]) -> Result<Self, Vec<String>> {
         self.endpoints.name(named)?;
         Ok(self)
+    }
+
+    /// With the noise as it was learned: a verdict on the very version that gave the
+    /// baseline's answers, so that all it counted is noise. Used where requests have no
+    /// second good answer.
+    pub fn with_noise(mut self, learned: Self) -> Self {
+        self.learned = Some(learned.endpoints);
+        self
     }
 
     /// Counts one request: how the candidate's answer differs from the baseline's, and
@@ -140,7 +156,9 @@ impl Verdict {
 
     /// What can be said so far.
     pub fn finish(&self) -> Report {
-        Report::new(&self.settings, &self.endpoints.endpoints())
+        let learned = self.learned.as_ref().map(Tree::endpoints).unwrap_or_default();
+        let learned = learned.into_iter().collect();
+        Report::new(&self.settings, &self.endpoints.endpoints(), &learned)
     }
 }
 

@@ -23,10 +23,17 @@ enum Content<'a> {
 pub(super) fn compare(found: &mut Found<'_>) {
     let (expected, actual) = (found.expected, found.actual);
     let (one, other) = (&expected.body, &actual.body);
-    if one.length == other.length && one.digest().is_some() && one.digest() == other.digest() {
+    let whole = one.is_whole() && other.is_whole();
+    let same = match whole {
+        true => one.bytes == other.bytes,
+        false => {
+            one.length == other.length && one.digest().is_some_and(|d| Some(d) == other.digest())
+        }
+    };
+    if same {
         return codings(found);
     }
-    if !one.is_whole() || !other.is_whole() {
+    if !whole {
         codings(found);
         return partly(found, one, other);
     }
@@ -104,6 +111,7 @@ fn read<'a>(answer: &Answer, body: &'a [u8]) -> Content<'a> {
     let media = String::from_utf8_lossy(media).to_ascii_lowercase();
     let structure = match media.as_str() {
         "application/x-ndjson" | "application/jsonl" | "application/json-lines" => lines(body),
+        "text/event-stream" => events(body),
         "application/x-www-form-urlencoded" => Some(Content::Form(pairs(body))),
         media if media.ends_with("/json") || media.ends_with("+json") => {
             json::parse(body).map(Content::Json)
@@ -124,6 +132,29 @@ fn read<'a>(answer: &Answer, body: &'a [u8]) -> Content<'a> {
 fn lines(body: &[u8]) -> Option<Content<'_>> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     lines.map(json::parse).collect::<Option<Vec<_>>>().map(|list| Content::Json(Node::List(list)))
+}
+
+/// Server-sent events, as a list of objects with the fields of each; data that is JSON
+/// as JSON.
+fn events(body: &[u8]) -> Option<Content<'_>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut events = Vec::new();
+    let mut event: Vec<(Cow<'_, [u8]>, Node<'_>)> = Vec::new();
+    for line in text.lines().chain([""]) {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        if line.is_empty() {
+            if !event.is_empty() {
+                events.push(Node::Map(std::mem::take(&mut event)));
+            }
+        } else if !name.is_empty() {
+            // A line without a name is a comment.
+            let structure = value.starts_with(['{', '[']).then(|| json::parse(value.as_bytes()));
+            let plain = || Node::Text(value.as_bytes().into());
+            event.push((name.as_bytes().into(), structure.flatten().unwrap_or_else(plain)));
+        }
+    }
+    Some(Content::Json(Node::List(events)))
 }
 
 fn pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

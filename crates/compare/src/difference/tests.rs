@@ -333,3 +333,14 @@ fn explanations_name_the_rule() {
         [("header:date", "volatile by nature"), ("body.a", "body.a"), ("body.b", "body.b ~2")];
     assert_eq!(passed, expected);
 }
+
+#[test]
+fn events() {
+    let of = |body| answer(&[("Content-Type", "text/event-stream")], body);
+    let one = of("id: 1\ndata: {\"a\":1}\n\n: ping\n\nevent: end\ndata: bye\n\n");
+    let same = of("id: 1\r\ndata: {\"a\": 1}\r\n\r\nevent:end\r\ndata:bye");
+    assert_eq!(list(&one, &same), [""; 0]);
+    let other = of("id: 1\ndata: {\"a\":2}\n\nevent: end\ndata: bye\n\n");
+    assert_eq!(list(&one, &other), ["body[].data.a value"]);
+    assert_eq!(list(&one, &of("id: 1\ndata: {\"a\":1}\n\n")), ["body count"]);
+}

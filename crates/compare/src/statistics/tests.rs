@@ -61,3 +61,27 @@ fn enough_requests() {
     assert_eq!(enough(0.05, 0.95), 59);
     assert_eq!(enough(0.01, 0.95), 299);
 }
+
+#[test]
+fn fisher_by_hand() {
+    // Lady tasting tea: 4 of 4 against 0 of 4, and 3 of 4 against 1 of 4.
+    assert!(near(fisher(4, 4, 0, 4), 1.0 / 70.0));
+    assert!(near(fisher(3, 4, 1, 4), 17.0 / 70.0));
+    assert_eq!(fisher(0, 10, 5, 10), 1.0);
+    assert_eq!(fisher(0, 0, 0, 0), 1.0);
+    // What was never seen among many is soon suspicious.
+    assert!(fisher(3, 100, 0, 1000) < 0.001);
+    assert!(fisher(3, 100, 30, 1000) > 0.5);
+    assert!(fisher(100_000, 200_000, 0, 200_000) < 1e-300);
+}
+
+#[test]
+fn fisher_sums_to_one() {
+    // P(X >= 0) is 1, and tails do not rise.
+    for (n, m, total) in [(10, 20, 7), (30, 5, 20), (3, 3, 6)] {
+        let tail = |b: u64| fisher(b, n, total - b, m);
+        let low = total.saturating_sub(m);
+        assert!((tail(low) - 1.0).abs() < 1e-9, "{}", tail(low));
+        assert!((low..total.min(n)).all(|b| tail(b + 1) <= tail(b)));
+    }
+}

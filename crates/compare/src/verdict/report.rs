@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Kind, Rules,
-    statistics::{benjamini_hochberg, enough, mcnemar},
+    statistics::{benjamini_hochberg, enough, fisher, mcnemar},
 };
 
 /// What can be said about all requests so far. Serializes to the `compare` object of a
@@ -31,7 +31,7 @@ pub struct Report {
     pub verdict: Judgement,
     /// How many more requests like these it takes to be sure, if it is unsure.
     pub requests_needed: Option<u64>,
-    /// Whether there were second good answers. If not, differences in values are not
+    /// Whether there were second good answers, or a learned noise. If not, differences in values are not
     /// told from noise and at most "new".
     pub noise_measured: bool,
     /// Compared requests that had one.
@@ -66,7 +66,8 @@ pub struct Finding {
     /// Requests in which only the candidate differs (and those where it differs and
     /// no second good answer was there).
     pub b: u64,
-    /// Requests in which only the second good answer differs.
+    /// Requests in which only the second good answer differs; without second answers,
+    /// requests in which good answers differed when the noise was learned.
     pub c: u64,
     /// Requests in which both differ.
     pub both: u64,
@@ -123,14 +124,18 @@ pub struct Coverage {
 }
 
 impl Report {
-    pub(super) fn new(settings: &Settings, endpoints: &[(String, &Tally)]) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        endpoints: &[(String, &Tally)],
+        learned: &Learned<'_>,
+    ) -> Self {
         let mut findings: Vec<Finding> =
-            endpoints.iter().flat_map(|(name, tally)| findings_of(name, tally)).collect();
+            endpoints.iter().flat_map(|(name, tally)| findings_of(name, tally, learned)).collect();
         if settings.same_load {
             let timed = endpoints.iter().filter(|(_, tally)| tally.latencies.pairs > 0);
             findings.extend(timed.map(|(name, tally)| slower(name, tally)));
         }
-        classify(settings, &mut findings, endpoints);
+        classify(settings, &mut findings, endpoints, learned);
         // What only good answers do is counted for the test and not worth a line; nor are
         // times that chance explains.
         findings.retain(|finding| match finding.kind {
@@ -159,7 +164,7 @@ impl Report {
             not_compared,
             verdict,
             requests_needed,
-            noise_measured: sum(|tally| tally.paired) > 0,
+            noise_measured: sum(|tally| tally.paired) > 0 || !learned.is_empty(),
             paired: sum(|tally| tally.paired),
             findings,
             endpoints: endpoints
@@ -170,12 +175,33 @@ impl Report {
     }
 }
 
-fn findings_of<'a>(endpoint: &'a str, tally: &'a Tally) -> impl Iterator<Item = Finding> + 'a {
-    let counts = tally
-        .fields
-        .iter()
-        .flat_map(|(field, kinds)| kinds.iter().map(move |(kind, counts)| (field, *kind, counts)));
-    counts.map(move |(field, kind, counts)| finding(endpoint, tally, (field, kind, counts)))
+/// Noise counted before, by endpoint.
+pub(super) type Learned<'a> = BTreeMap<String, &'a Tally>;
+
+fn findings_of<'a>(
+    endpoint: &'a str,
+    tally: &'a Tally,
+    learned: &'a Learned<'_>,
+) -> impl Iterator<Item = Finding> + 'a {
+    let noise = learned.get(endpoint).copied().filter(|_| tally.paired == 0);
+    let counts = tally.fields.iter().flat_map(|(field, kinds)| {
+        kinds.iter().map(move |(kind, counts)| (field.as_str(), *kind, counts))
+    });
+    counts.map(move |(field, kind, counts)| {
+        let finding = finding(endpoint, tally, (field, kind, counts));
+        match noise {
+            None => finding,
+            Some(noise) => against(noise, finding),
+        }
+    })
+}
+
+/// The finding as judged by noise that was counted before.
+fn against(noise: &Tally, finding: Finding) -> Finding {
+    let counts = noise.fields.get(&finding.field).and_then(|kinds| kinds.get(&finding.kind));
+    let c = counts.map_or(0, |counts| counts.alone + counts.b + counts.both);
+    let p = fisher(finding.b, finding.n, c, noise.equal + noise.different);
+    Finding { c, p, ..finding }
 }
 
 fn finding(endpoint: &str, tally: &Tally, (field, kind, counts): (&str, Kind, &Counts)) -> Finding {
@@ -222,7 +248,12 @@ fn slower(endpoint: &str, tally: &Tally) -> Finding {
 }
 
 /// Sets q and class. Notes are no hypotheses: they neither cost nor gain anything.
-fn classify(settings: &Settings, findings: &mut [Finding], endpoints: &[(String, &Tally)]) {
+fn classify(
+    settings: &Settings,
+    findings: &mut [Finding],
+    endpoints: &[(String, &Tally)],
+    learned: &Learned<'_>,
+) {
     let tested: Vec<usize> =
         (0..findings.len()).filter(|at| !findings[*at].kind.is_note()).collect();
     let p: Vec<f64> = tested.iter().map(|at| findings[*at].p).collect();
@@ -231,7 +262,7 @@ fn classify(settings: &Settings, findings: &mut [Finding], endpoints: &[(String,
     }
     let measured: HashSet<&str> = endpoints
         .iter()
-        .filter(|(_, tally)| tally.paired > 0)
+        .filter(|(name, tally)| tally.paired > 0 || learned.contains_key(name))
         .map(|(name, _)| name.as_str())
         .collect();
     for finding in findings {

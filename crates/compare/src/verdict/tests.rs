@@ -292,3 +292,40 @@ fn endpoints_can_be_named() {
     let wrong = ["files", "GET files", "GET /a b", "GET /ok"];
     assert_eq!(Verdict::default().with_endpoints(&wrong).unwrap_err().len(), 3);
 }
+
+#[test]
+fn noise_can_be_learned_before() {
+    let time = [difference("body.t", Kind::Value)];
+    let both = [difference("body.t", Kind::Value), difference("body.a", Kind::Value)];
+    let mut learned = Verdict::default();
+    count(&mut learned, 0..500, &time, None);
+    count(&mut learned, 500..1000, &[], None);
+    let stored = serde_json::to_string(&learned).unwrap();
+    let with_noise = || Verdict::default().with_noise(serde_json::from_str(&stored).unwrap());
+
+    let mut same = with_noise();
+    count(&mut same, 0..50, &time, None);
+    count(&mut same, 50..100, &[], None);
+    let report = same.finish();
+    assert!(report.noise_measured);
+    assert_eq!(classes(&report), one("body.t value", Class::Noise));
+    assert_eq!((report.verdict, report.findings[0].c), (Judgement::Same, 500));
+
+    let mut changed = with_noise();
+    count(&mut changed, 0..20, &both, None);
+    count(&mut changed, 20..100, &time, None);
+    let expected = [("body.a value", Class::Confirmed), ("body.t value", Class::Confirmed)];
+    let expected = expected.map(|(name, class)| (name.to_owned(), class));
+    let mut found = classes(&changed.finish());
+    found.sort();
+    assert_eq!(found, expected);
+
+    // Where nothing was learned nothing is known.
+    let mut elsewhere = with_noise();
+    for id in 0..100u32 {
+        let id = id.to_be_bytes();
+        let request = RequestKey { id: &id, method: "GET", path: "/other" };
+        elsewhere.compared(&request, &time, None);
+    }
+    assert_eq!(classes(&elsewhere.finish()), one("body.t value", Class::New));
+}
