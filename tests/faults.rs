@@ -30,6 +30,25 @@ fn paths(shadow: &Shadow, prefix: &str) -> Vec<String> {
     paths.filter(|path| path.starts_with(prefix)).collect()
 }
 
+/// Waits until live pipelines to all of these take part, and are idle again: they
+/// begin with what is recorded after they have joined.
+fn take_part(agent: &Running, shadows: &[&Shadow]) {
+    wait_for("all pipelines take part", || {
+        get(agent.listen(), "/warm-up");
+        pause(Duration::from_millis(100));
+        shadows.iter().all(|shadow| shadow.count() > 0)
+    });
+    let counts = || shadows.iter().map(|shadow| shadow.count()).collect::<Vec<_>>();
+    let mut before = Vec::new();
+    wait_for("all pipelines are idle", || {
+        pause(Duration::from_secs(1));
+        let now = counts();
+        let idle = now == before;
+        before = now;
+        idle
+    });
+}
+
 #[test]
 fn misbehaving_shadows_are_counted_and_passed() {
     let upstream = Nginx::start("location / { return 200 ok; }");
@@ -49,10 +68,7 @@ fn misbehaving_shadows_are_counted_and_passed() {
         .flag("output", "json")
         .start();
     let all = [&slow, &reset, &garbage, &good];
-    wait_for("all pipelines take part", || {
-        get(agent.listen(), "/warm-up");
-        all.iter().all(|shadow| shadow.count() > 0)
-    });
+    take_part(&agent, &all);
     let start = Instant::now();
     for number in 0..50 {
         assert_eq!(get(agent.listen(), &format!("/f/{number}")).status(), 200);
@@ -86,10 +102,7 @@ fn held_while_down(log: &TestLog) {
         .flag("target", format!("beside={}", beside.url()))
         .flag("output", "json")
         .start();
-    wait_for("both pipelines take part", || {
-        get(agent.listen(), "/warm-up");
-        held.count() > 0 && beside.count() > 0
-    });
+    take_part(&agent, &[&held, &beside]);
     let address = held.address();
     drop(held);
 
