@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// One thread's part in accepting.
 pub(crate) struct Acceptor {
+    /// The same sockets, as the caller gave them and as the runtime sees them.
+    sockets: Arc<Vec<std::net::TcpListener>>,
     listeners: Vec<TcpListener>,
     /// Which listener is asked first next time.
     turn: usize,
@@ -46,10 +48,10 @@ pub(crate) struct Accepted {
 impl Acceptor {
     /// Must be called on the thread's runtime.
     pub(crate) fn new(
-        listeners: &[std::net::TcpListener],
+        sockets: Arc<Vec<std::net::TcpListener>>,
         permits: Arc<Semaphore>,
     ) -> io::Result<Self> {
-        let listeners = listeners
+        let listeners = sockets
             .iter()
             .map(|listener| {
                 let listener = listener.try_clone()?;
@@ -57,7 +59,7 @@ impl Acceptor {
                 TcpListener::from_std(listener)
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
+        Ok(Self { sockets, listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
     }
 
     /// The next connection. Cancel-safe.
@@ -65,14 +67,16 @@ impl Acceptor {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// A connection that is already waiting to be accepted.
+    /// A connection that is already waiting to be accepted. Asks the system, which
+    /// may know of more than the runtime does.
     pub(crate) fn accept_waiting(&mut self) -> Option<Accepted> {
-        self.pause = None;
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll(&mut cx) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        }
+        let permit = match self.permit.take() {
+            Some(permit) => permit,
+            None => Arc::clone(&self.permits).try_acquire_owned().ok()?,
+        };
+        let (stream, peer) = self.sockets.iter().find_map(|socket| socket.accept().ok())?;
+        stream.set_nonblocking(true).ok()?;
+        Some(Accepted { stream: TcpStream::from_std(stream).ok()?, peer, permit })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {

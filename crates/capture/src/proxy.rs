@@ -12,7 +12,7 @@ mod tunnel;
 mod upload;
 mod watchdog;
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::atomic::AtomicUsize};
+use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
 use tokio::net::TcpStream;
 use umbra_record::marker;
@@ -79,14 +79,7 @@ impl Proxy {
         key[8..].copy_from_slice(&connection.to_be_bytes());
         let turn = self.next_partition.get();
         self.next_partition.set(turn.wrapping_add(1));
-        Origin {
-            connection,
-            key,
-            partition: turn % lane.partitions(),
-            peer: peer.to_string(),
-            scheme: "http",
-            pending: AtomicUsize::new(0),
-        }
+        Origin::new(connection, key, turn % lane.partitions(), peer.to_string())
     }
 
     fn via() -> &'static [u8] {

@@ -64,6 +64,7 @@ pub(crate) struct PartEnd {
 pub(crate) struct AnswerRecord {
     /// Of the request.
     pub(crate) id: [u8; 16],
+    pub(crate) number: u64,
     pub(crate) start_ns: u64,
     /// What `head` was parsed from; empty: there was no answer.
     pub(crate) bytes: Vec<u8>,

@@ -151,7 +151,7 @@ impl Recorder {
                 self.handle(job);
                 continue;
             }
-            match self.jobs.recv_timeout(TICK) {
+            match self.jobs.recv_timeout(self.every()) {
                 Ok(job) => self.handle(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -174,8 +174,12 @@ impl Recorder {
         }
     }
 
+    fn every(&self) -> Duration {
+        TICK.min(self.config.mark_every)
+    }
+
     fn tick(&mut self) {
-        if self.ticked.elapsed() < TICK.min(self.config.mark_every) {
+        if self.ticked.elapsed() < self.every() {
             return;
         }
         self.ticked = Instant::now();
@@ -200,6 +204,8 @@ impl Recorder {
             Work::Request(record) => self.request(&origin, &record, false),
             Work::Open(record) => self.request(&origin, &record, true),
             Work::Part(part) => self.part(&origin, *part),
+            // Nobody could use it.
+            Work::Answer(record) if origin.is_lost(record.number) => {}
             Work::Answer(record) => {
                 let taken = self.patiently(|lane| record.write(lane, &origin));
                 if let Err(not) = taken {
@@ -223,6 +229,7 @@ impl Recorder {
         let mut written = Open::default();
         if let Err(not) = first {
             self.lane.lose(not.reason, record.start_ns);
+            origin.lose(record.number);
             written.failed = true;
         } else if parts > 0 {
             let from = limit.min(record.body.len());

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::Sender,
     },
 };
@@ -61,9 +61,33 @@ pub(crate) struct Origin {
     /// Jobs of this connection the recorder has not finished. While there are
     /// any, all records of the connection go that way, to keep their order.
     pub(crate) pending: AtomicUsize,
+    /// One more than the number of the last request that the recorder could not
+    /// record. Answers come before the next request, so one is enough.
+    lost: AtomicU64,
 }
 
 impl Origin {
+    pub(crate) fn new(connection: u64, key: [u8; 16], partition: u32, peer: String) -> Self {
+        Self {
+            connection,
+            key,
+            partition,
+            peer,
+            scheme: "http",
+            pending: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// The recorder could not record this request of the connection.
+    pub(crate) fn lose(&self, number: u64) {
+        self.lost.store(number + 1, Ordering::Release);
+    }
+
+    pub(crate) fn is_lost(&self, number: u64) -> bool {
+        self.lost.load(Ordering::Acquire) == number + 1
+    }
+
     pub(crate) fn place(&self, time_ns: u64) -> Place<'_> {
         Place { partition: self.partition, key: &self.key, time_ns }
     }
@@ -168,6 +192,9 @@ impl Tap {
     /// Records an answer that has ended.
     pub(crate) fn answer(&self, origin: &Arc<Origin>, record: &mut AnswerRecord, charge: Charge) {
         if self.is_inline(origin, record.body.len()) {
+            if origin.is_lost(record.number) {
+                return;
+            }
             let mut lane = self.lane.borrow_mut();
             if let Err(not) = record.write(&mut lane, origin) {
                 lane.stats().lose_answer(not.reason);

@@ -79,9 +79,8 @@ impl CaptureThread {
         let proxy = Rc::new(Proxy::new(Rc::clone(&tap), Rc::clone(&stop), number));
         let mut upkeep = Upkeep::new(Rc::clone(&proxy), self.lows, usize::from(number));
         let mut connections = JoinSet::new();
-        match Acceptor::new(&listeners, permits) {
+        match Acceptor::new(listeners, permits) {
             Ok(mut acceptor) => {
-                drop(listeners);
                 accept(&mut acceptor, &proxy, &mut connections, &mut upkeep, &self.stop).await;
                 // What the system has accepted already would be reset otherwise.
                 while let Some(accepted) = acceptor.accept_waiting() {

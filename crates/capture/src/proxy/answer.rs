@@ -3,7 +3,9 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future as _, poll_fn},
     io,
+    pin::pin,
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -174,8 +176,8 @@ impl Answer<'_> {
             if self.body.is_done() {
                 break;
             }
-            self.progress.answer(None);
-            match read(&mut self.upstream, self.buf).await {
+            self.progress.answer(Some(Waits::Stream));
+            match self.read_more().await {
                 Ok(1..) => {}
                 Ok(0) if self.body.eof().is_ok() => break,
                 Ok(0) => {
@@ -189,6 +191,15 @@ impl Answer<'_> {
         // Bytes behind the answer are nobody's: such a connection is not trusted.
         let upstream = head.upstream && self.buf.is_empty();
         Ok(Answered::Whole { upstream, client: head.client })
+    }
+
+    async fn read_more(&mut self) -> io::Result<usize> {
+        let mut reading = pin!(read(&mut self.upstream, self.buf));
+        poll_fn(|cx| {
+            self.progress.look(self.client.as_ref());
+            reading.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Shows body bytes to the tee; without chunk framing they are put into `out`.

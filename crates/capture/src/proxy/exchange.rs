@@ -268,9 +268,11 @@ impl Connection<'_> {
                     answered = Some(end);
                 }
                 Event::Due(Due::Open) => request.borrow_mut().write_open(),
+                Event::Due(Due::StreamSilent) => progress.look_for_client(),
                 Event::Due(due) => match (answered.take(), due) {
                     (Some(answered), _) => return Ended::Answer(answered, false),
                     (None, Due::ClientSilent) => return Ended::ClientSilent(begun.get()),
+                    (None, Due::ClientGone) => return Ended::ClientGone,
                     (None, _) => return Ended::UpstreamSilent(begun.get()),
                 },
             }

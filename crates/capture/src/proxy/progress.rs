@@ -2,9 +2,13 @@
 
 use std::{
     cell::Cell,
+    io,
+    mem::MaybeUninit,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+
+use tokio::net::TcpStream;
 
 use super::watchdog::Watchdog;
 
@@ -13,6 +17,8 @@ use super::watchdog::Watchdog;
 pub(super) struct Progress {
     upload: Cell<Option<(Waits, Instant)>>,
     answer: Cell<Option<(Waits, Instant)>>,
+    look: Cell<bool>,
+    gone: Cell<bool>,
 }
 
 /// Whose turn it is in one direction.
@@ -22,6 +28,9 @@ pub(super) enum Waits {
     Client,
     /// The upstream is to send, or to read.
     Upstream,
+    /// The upstream is to send more of an answer. It takes the time it needs:
+    /// streams of events may be silent for long.
+    Stream,
 }
 
 /// How long is waited.
@@ -40,6 +49,10 @@ pub(super) enum Due {
     UpstreamSilent,
     /// The client neither sends nor reads.
     ClientSilent,
+    /// Nothing has moved for so long that the client may be gone: look.
+    StreamSilent,
+    /// It is.
+    ClientGone,
 }
 
 impl Progress {
@@ -49,6 +62,8 @@ impl Progress {
         Self {
             upload: Cell::new(upload.map(|waits| (waits, now))),
             answer: Cell::new(Some((Waits::Upstream, now))),
+            look: Cell::new(false),
+            gone: Cell::new(false),
         }
     }
 
@@ -62,10 +77,28 @@ impl Progress {
         }
     }
 
-    /// The answer waits from now on. Once its head is there, the upstream takes
-    /// the time it needs: streams of events may be silent for long.
+    /// The answer waits from now on, or has ended.
     pub(super) fn answer(&self, waits: Option<Waits>) {
         self.answer.set(waits.map(|waits| (waits, Instant::now())));
+    }
+
+    /// Whoever has the client's socket is to look whether it is still open.
+    pub(super) fn look_for_client(&self) {
+        self.look.set(true);
+        self.answer(Some(Waits::Stream));
+    }
+
+    /// Looks, if that was asked for.
+    pub(super) fn look(&self, client: &TcpStream) {
+        if self.look.take() {
+            let mut byte = [MaybeUninit::uninit()];
+            let peeked = socket2::SockRef::from(client).peek(&mut byte);
+            let open = match peeked {
+                Ok(n) => n > 0,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            self.gone.set(!open);
+        }
     }
 
     fn next(&self, patience: Patience, open_at: Option<Instant>) -> Option<(Instant, Due)> {
@@ -78,6 +111,7 @@ impl Progress {
         let waits = [upload, answer].into_iter().flatten().map(|(waits, since)| match waits {
             Waits::Client => (since + patience.client, Due::ClientSilent),
             Waits::Upstream => (since + patience.upstream, Due::UpstreamSilent),
+            Waits::Stream => (since + patience.client, Due::StreamSilent),
         });
         waits.chain(open_at.map(|at| (at, Due::Open))).min_by_key(|(at, _)| *at)
     }
@@ -91,6 +125,9 @@ impl Progress {
         patience: Patience,
         open_at: Option<Instant>,
     ) -> Poll<Due> {
+        if self.gone.get() {
+            return Poll::Ready(Due::ClientGone);
+        }
         match self.next(patience, open_at) {
             None => Poll::Pending,
             Some((at, due)) => watchdog.poll_until(cx, at).map(|()| due),

@@ -61,6 +61,7 @@ impl AnswerTee {
         self.start = request.start();
         let record = &mut self.record;
         record.id = request.id();
+        record.number = request.number();
         record.start_ns = self.start.wall_ns;
         record.bytes.clear();
         record.trailers.clear();

@@ -74,6 +74,11 @@ impl RequestTee {
         self.record.id
     }
 
+    /// The request's place on its connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.record.number
+    }
+
     pub(crate) fn start(&self) -> Moment {
         self.start
     }

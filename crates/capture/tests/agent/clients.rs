@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use umbra_record::select::{Rules, Selection};
+use umbra_record::{
+    pb::Failure,
+    select::{Rules, Selection},
+};
 
 use super::harness::{Agent, Server, until};
 
@@ -74,6 +77,31 @@ fn slow_heads_idle_connections_and_stalled_bodies_time_out() {
     let ended = agent.end();
     assert_eq!(ended.report.requests, 1);
     assert_eq!(ended.request("/b").body.as_deref(), Some(&b"abc"[..]));
+}
+
+#[test]
+fn a_client_that_has_left_a_silent_stream_is_noticed() {
+    let upstream = Server::start(|client, server| {
+        client.request(server);
+        client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntick\r\n");
+        assert!(client.is_closed());
+    });
+    let agent = Agent::start(upstream.address, |config| {
+        config.idle_timeout = Duration::from_millis(100);
+    });
+    let mut stays = agent.connect();
+    stays.send("GET /stays HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut leaves = agent.connect();
+    leaves.send("GET /leaves HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntick\r\n";
+    stays.read_exactly(head.len());
+    leaves.read_exactly(head.len());
+    drop(leaves);
+    until("it is noticed", || agent.stats.snapshot().connections == 1);
+    drop(stays);
+    until("it is noticed", || agent.stats.snapshot().connections == 0);
+    let ended = agent.end();
+    assert_eq!(ended.response_to("/leaves").failure(), Failure::ClientGone);
 }
 
 #[test]

@@ -117,6 +117,9 @@ fn any_bytes_on_the_listener() {
 fn any_bytes_from_the_upstream() {
     let seed = std::sync::Mutex::new(Random(0xfeed_1234_5678_9abc));
     let upstream = Server::start(move |client, server| {
+        // What waits for more of a broken answer is not kept waiting.
+        let patience = Some(std::time::Duration::from_millis(30));
+        client.stream.set_read_timeout(patience).unwrap();
         while client.request(server).is_some() {
             let answer = {
                 let mut random = seed.lock().unwrap();
