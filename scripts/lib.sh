@@ -9,7 +9,7 @@ venv=$root/.cache/venv
 bold="" plain=""
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 fail() {
     printf '%s: %s\n' "scripts/${0##*/}" "$*" >&2
