@@ -69,69 +69,90 @@ impl From<&pb::ClockEpoch> for Anchor {
     }
 }
 
+/// From proposing an epoch to its first request: enough for other replicas to hear
+/// of it, and for all partitions to be read up to it.
+const LEAD: Duration = Duration::from_millis(500);
+
+/// The same for a target that was held: it has everything at hand.
+const LEAD_AGAIN: Duration = Duration::from_millis(50);
+
+/// A journal that is too slow for the lead is given twice the time, so often.
+const MAX_TRIES: u32 = 8;
+
 /// The one clock of a job, shared by the pipelines of this process.
 #[derive(Debug)]
 pub(crate) struct JobClock {
     journal: Arc<JobJournal>,
+    time: TimeBase,
     run: u32,
     first: OnceCell<Anchor>,
 }
 
 impl JobClock {
-    pub(crate) fn new(journal: Arc<JobJournal>, run: u32) -> Self {
-        Self { journal, run, first: OnceCell::new() }
+    pub(crate) fn new(journal: Arc<JobJournal>, time: TimeBase, run: u32) -> Self {
+        Self { journal, time, run, first: OnceCell::new() }
     }
 
-    /// The job's clock, which begins as `wanted` unless it has begun already. Each
-    /// start of a job begins an epoch, so that one that was stopped goes on without
-    /// a burst. `speed`: of recorded timing; a rate has no capture times to be off.
+    /// The job's clock, which begins with the request captured at `t0_ns` unless it
+    /// has begun already. Each start of a job begins an epoch, so that one that was
+    /// stopped goes on without a burst. `speed`: of recorded timing; a rate has no
+    /// capture times to be off.
     pub(crate) async fn start(
         &self,
         target: &str,
-        wanted: Anchor,
+        t0_ns: u64,
         speed: Option<f64>,
     ) -> Result<Anchor, LogError> {
-        let first = self.first.get_or_try_init(|| self.propose("", wanted, 0)).await?;
-        let apart = first.t0_ns.abs_diff(wanted.t0_ns) as f64 / speed.unwrap_or(f64::INFINITY);
+        let first = self.first.get_or_try_init(|| self.propose("", t0_ns, 0, LEAD)).await?;
+        let apart = first.t0_ns.abs_diff(t0_ns) as f64 / speed.unwrap_or(f64::INFINITY);
         if apart <= nanos(APART) as f64 {
             return Ok(*first);
         }
-        self.propose(target, wanted, 0).await
+        self.propose(target, t0_ns, 0, LEAD).await
     }
 
-    /// Moves the clock of one target, which was held.
+    /// Moves the clock of one target, which was held: the request captured at
+    /// `t0_ns` is the next.
     pub(crate) async fn move_to(
         &self,
         target: &str,
-        to: Anchor,
+        t0_ns: u64,
         position: u64,
     ) -> Result<Anchor, LogError> {
-        self.propose(target, to, position).await
+        self.propose(target, t0_ns, position, LEAD_AGAIN).await
     }
 
-    /// The first proposal of an epoch wins.
+    /// The first proposal of an epoch wins. An epoch that had begun before it was
+    /// agreed on would begin with a burst: then the next one is proposed.
     async fn propose(
         &self,
         target: &str,
-        wanted: Anchor,
+        t0_ns: u64,
         position: u64,
+        mut lead: Duration,
     ) -> Result<Anchor, LogError> {
-        let stored = self.journal.read().await?;
-        let epoch = stored.runs.get(&self.run).map_or(0, |run| run.next_epoch(target));
-        let entry = pb::ClockEpoch {
-            target: target.to_owned(),
-            run: self.run,
-            epoch,
-            t0_ns: wanted.t0_ns,
-            wall0_ns: wanted.wall0_ns,
-            rate_position: position,
-        };
-        let stored = self.journal.propose(Entry::Clock(entry)).await?;
-        let won = stored
-            .runs
-            .get(&self.run)
-            .and_then(|run| run.epochs.get(&(target.to_owned(), epoch)))
-            .map(Anchor::from);
-        Ok(won.unwrap_or(wanted))
+        let mut tries = 0;
+        loop {
+            let stored = self.journal.read().await?;
+            let epoch = stored.runs.get(&self.run).map_or(0, |run| run.next_epoch(target));
+            let wall0_ns = self.time.now().saturating_add(nanos(lead));
+            let entry = pb::ClockEpoch {
+                target: target.to_owned(),
+                run: self.run,
+                epoch,
+                t0_ns,
+                wall0_ns,
+                rate_position: position,
+            };
+            let stored = self.journal.propose(Entry::Clock(entry)).await?;
+            let key = (target.to_owned(), epoch);
+            let won = stored.runs.get(&self.run).and_then(|run| run.epochs.get(&key));
+            let anchor = won.map_or(Anchor { t0_ns, wall0_ns }, Anchor::from);
+            tries += 1;
+            if self.time.now() <= anchor.wall0_ns || tries == MAX_TRIES {
+                return Ok(anchor);
+            }
+            lead *= 2;
+        }
     }
 }

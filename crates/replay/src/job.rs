@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
+use tokio::sync::Mutex;
 use umbra_log::{Journal, LogError};
 use umbra_record::pb::{self, job_entry::Entry};
 
@@ -23,6 +24,15 @@ pub(crate) struct JobJournal {
     job: String,
     member: Vec<u8>,
     time: TimeBase,
+    /// What has been read so far: entries are never taken back.
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// First offset not read.
+    next: u64,
+    stored: Stored,
 }
 
 /// What is stored under a job's name.
@@ -43,18 +53,15 @@ pub(crate) struct Run {
 }
 
 impl Stored {
-    /// What these entries say about the job.
-    pub(crate) fn fold<'a>(job: &str, entries: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut stored = Self::default();
-        for bytes in entries {
-            // An entry that does not decode is of another version or kind; what it
-            // says cannot matter to this one.
-            let Ok(entry) = pb::JobEntry::decode(bytes) else { continue };
-            if entry.job == job {
-                stored.take(entry);
-            }
+    /// Takes one entry of the journal, in its order.
+    pub(crate) fn fold(&mut self, job: &str, entry: &[u8]) {
+        // An entry that does not decode is of another version or kind; what it says
+        // cannot matter to this one.
+        if let Ok(entry) = pb::JobEntry::decode(entry)
+            && entry.job == job
+        {
+            self.take(entry);
         }
-        stored
     }
 
     fn take(&mut self, entry: pb::JobEntry) {
@@ -94,13 +101,17 @@ impl Run {
 impl JobJournal {
     pub(crate) fn new(journal: Journal, job: &str, time: TimeBase) -> Self {
         let member = umbra_record::id::IdGenerator::new().next(time.now()).to_vec();
-        Self { journal, job: job.to_owned(), member, time }
+        Self { journal, job: job.to_owned(), member, time, known: Mutex::default() }
     }
 
     /// Everything stored about the job so far.
     pub(crate) async fn read(&self) -> Result<Stored, LogError> {
-        let entries = self.journal.read_from(0).await?;
-        Ok(Stored::fold(&self.job, entries.iter().map(|(_, bytes)| bytes.as_ref())))
+        let mut known = self.known.lock().await;
+        for (offset, entry) in self.journal.read_from(known.next).await? {
+            known.stored.fold(&self.job, &entry);
+            known.next = offset + 1;
+        }
+        Ok(known.stored.clone())
     }
 
     /// Appends an entry and tells what is stored then, whoever won.

@@ -169,7 +169,7 @@ impl<'a> Replay<'a> {
             planned: planned.clone(),
             time: self.time,
             journal: Arc::clone(&self.journal),
-            clock: JobClock::new(Arc::clone(&self.journal), planned.run),
+            clock: JobClock::new(Arc::clone(&self.journal), self.time, planned.run),
             alarm: Arc::clone(&self.alarm),
             dead: Arc::clone(&self.dead),
             outcomes: self.outcomes.clone(),

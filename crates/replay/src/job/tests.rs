@@ -4,6 +4,14 @@ fn entry(job: &str, entry: Entry) -> Vec<u8> {
     pb::JobEntry { job: job.to_owned(), entry: Some(entry), ..Default::default() }.encode_to_vec()
 }
 
+fn folded(entries: &[Vec<u8>]) -> Stored {
+    let mut stored = Stored::default();
+    for entry in entries {
+        stored.fold("job", entry);
+    }
+    stored
+}
+
 fn plan(run: u32, from: u64) -> Entry {
     Entry::Plan(pb::Plan { run, from_ns: Some(from), ..Default::default() })
 }
@@ -25,7 +33,7 @@ fn the_first_entry_of_a_kind_wins() {
         entry("job", Entry::End(pb::JobEnd { run: 0, state: DONE.to_owned() })),
         entry("job", Entry::End(pb::JobEnd { run: 0, state: "cancelled".to_owned() })),
     ];
-    let stored = Stored::fold("job", entries.iter().map(Vec::as_slice));
+    let stored = folded(&entries);
     let (number, run, plan) = stored.latest().unwrap();
     assert_eq!((number, plan.from_ns), (0, Some(1)));
     assert_eq!(run.epochs[&(String::new(), 0)].t0_ns, 5);
@@ -38,6 +46,6 @@ fn the_first_entry_of_a_kind_wins() {
 #[test]
 fn the_latest_run_counts() {
     let entries = [entry("job", plan(1, 2)), entry("job", plan(0, 1))];
-    let stored = Stored::fold("job", entries.iter().map(Vec::as_slice));
+    let stored = folded(&entries);
     assert_eq!(stored.latest().unwrap().0, 1);
 }

@@ -20,10 +20,6 @@ use crate::{
     tally::Skip,
 };
 
-/// From proposing a clock to its first request: enough for other replicas to hear
-/// of it and for all partitions to be read up to it.
-const LEAD: Duration = Duration::from_millis(500);
-
 /// A live replay that finds a request older than this was stopped or held, and
 /// keeps the recorded spacing instead of sending all at once.
 const BACKLOG_NS: u64 = 5_000_000_000;
@@ -50,12 +46,11 @@ impl Pipeline {
         if self.merge.sure_at(now).is_some() {
             return Ok(false);
         }
-        let wanted = Anchor { t0_ns, wall0_ns: now + nanos(LEAD) };
         let speed = match self.carry.pacer {
             Pacer::Recorded { speed, .. } => Some(speed),
             _ => None,
         };
-        let agreed = self.job.clock.start(&self.target.name, wanted, speed).await?;
+        let agreed = self.job.clock.start(&self.target.name, t0_ns, speed).await?;
         self.carry.pacer.anchor(agreed);
         Ok(true)
     }

@@ -106,13 +106,19 @@ impl Pipeline {
         let held = self.is_held();
         self.on_down_end();
         let Some(((t0_ns, ..), _)) = self.merge.first() else { return Ok(()) };
-        if !held || matches!(self.carry.pacer, Pacer::Max) || self.carry.pacer.needs_start() {
+        if !held {
             return Ok(());
         }
-        let anchor = Anchor { t0_ns, wall0_ns: self.now() };
-        let position = self.carry.pacer.position();
-        let agreed = self.job.clock.move_to(&self.target.name, anchor, position).await?;
-        self.carry.pacer.anchor(agreed);
+        let anchor = match self.carry.pacer {
+            Pacer::Max => return Ok(()),
+            // Live traffic has no clock to agree on.
+            Pacer::Arrival { .. } => Anchor { t0_ns, wall0_ns: self.now() },
+            Pacer::Recorded { .. } | Pacer::Rate(_) => {
+                let position = self.carry.pacer.position();
+                self.job.clock.move_to(&self.target.name, t0_ns, position).await?
+            }
+        };
+        self.carry.pacer.anchor(anchor);
         Ok(())
     }
 

@@ -13,3 +13,10 @@ mod pacing;
 mod recording;
 mod shadow;
 mod windows;
+
+use umbra_log::Address;
+
+/// A new log for one test.
+fn address(directory: &std::path::Path) -> Address {
+    Address::File(directory.join("log"))
+}

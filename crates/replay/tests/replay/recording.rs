@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use umbra_log::{Address, Append, Appender, Entry, Log, LogOptions, Mode};
+use umbra_log::{Append, Appender, Entry, Log, LogOptions, Mode};
 use umbra_record::{
     authority::ShadowHost,
     encode,
@@ -42,7 +42,7 @@ pub(crate) struct Recording {
 impl Recording {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let address = Address::File(dir.path().join("log"));
+        let address = crate::address(dir.path());
         let options = LogOptions { partitions: 4, ..LogOptions::default() };
         let log = Log::open(&address, options, Mode::Create).await.unwrap();
         let appender = log.appender().await.unwrap();
@@ -205,7 +205,7 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
 pub(crate) fn now() -> u64 {
