@@ -14,6 +14,10 @@ pub(crate) use structure::{Path, compare};
 /// Deepest nesting; deeper is "not JSON" and compared as bytes.
 const MAX_DEPTH: usize = 128;
 
+/// Most values in one body: a value can be two bytes of text and takes many times that
+/// in memory. With more it is compared as text.
+pub(crate) const MAX_NODES: usize = 500_000;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node<'a> {
@@ -45,20 +49,28 @@ impl Node<'_> {
 
 /// The one value of a text; `None` if it is not JSON.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Node<'_>> {
+    let mut left = MAX_NODES;
+    parse_some(bytes, &mut left)
+}
+
+/// The same for one of several texts that share a bound of values.
+pub(crate) fn parse_some<'a>(bytes: &'a [u8], left: &mut usize) -> Option<Node<'a>> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).ok()?;
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, at: 0, left };
     reader.space();
     let node = reader.value(MAX_DEPTH)?;
     reader.space();
     (reader.at == text.len()).then_some(node)
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'b> {
     text: &'a str,
     at: usize,
+    /// How many more values there may be.
+    left: &'b mut usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -74,6 +86,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Option<Node<'a>> {
+        *self.left = self.left.checked_sub(1)?;
         match self.peek()? {
             b'{' => self.map(depth.checked_sub(1)?),
             b'[' => self.list(depth.checked_sub(1)?),

@@ -51,7 +51,7 @@ pub const VOLATILE_HEADERS: &[&str] = &[
 /// member).
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    rules: Arc<[Rule]>,
+    rules: Arc<[Arc<Rule>]>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl Rules {
         let (mut rules, mut problems) = (Vec::new(), Vec::new());
         for line in lines {
             match parse(line) {
-                Ok(rule) => rules.push(rule),
+                Ok(rule) => rules.push(Arc::new(rule)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -91,7 +91,7 @@ impl Rules {
 
     /// The rules that apply to a request.
     pub fn for_request(&self, method: &str, path: &str) -> Self {
-        let applies = |rule: &&Rule| match &rule.endpoint {
+        let applies = |rule: &&Arc<Rule>| match &rule.endpoint {
             None => true,
             Some((on_method, on_path)) => {
                 (on_method == "*" || on_method.eq_ignore_ascii_case(method))

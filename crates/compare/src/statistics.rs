@@ -1,4 +1,4 @@
-//! The two tests the verdict stands on.
+//! The tests the verdict stands on.
 
 #[cfg(test)]
 mod tests;
@@ -21,22 +21,41 @@ pub fn mcnemar(b: u64, c: u64) -> f64 {
 pub fn fisher(b: u64, n: u64, c: u64, m: u64) -> f64 {
     let (b, c) = (b.min(n), c.min(m));
     let total = b + c;
-    let ln_choose = |n: u64, k: u64| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
-    let whole = ln_choose(n + m, total);
-    // Terms rise to the mode and fall after it: each is computed by itself, and the sum
-    // ends where they no longer count.
-    let mut sum = 0.0;
-    for at in b..=total.min(n) {
-        if total - at > m {
-            continue;
-        }
-        let term = (ln_choose(n, at) + ln_choose(m, total - at) - whole).exp();
+    if b <= total.saturating_sub(m) {
+        return 1.0;
+    }
+    // As above: the tail is summed whose terms fall from the first on.
+    if b as f64 * (n + m) as f64 > total as f64 * n as f64 {
+        let next = |k: u64| {
+            (n - k) as f64 * (total - k) as f64 / ((k + 1) as f64 * (m + k + 1 - total) as f64)
+        };
+        return tail(hypergeometric(b, n, total, m), (b..n.min(total)).map(next));
+    }
+    let k = b - 1;
+    let lowest = total.saturating_sub(m);
+    let before =
+        |k: u64| k as f64 * (m + k - total) as f64 / ((n - k + 1) as f64 * (total - k + 1) as f64);
+    let lower = tail(hypergeometric(k, n, total, m), (lowest + 1..=k).rev().map(before));
+    (1.0 - lower).clamp(0.0, 1.0)
+}
+
+/// A first term and those that follow by these factors, as long as they count.
+fn tail(first: f64, factors: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut term) = (first, first);
+    for factor in factors {
+        term *= factor;
         sum += term;
-        if term < sum * 1e-15 && at as f64 * (n + m) as f64 > total as f64 * n as f64 {
+        if term < sum * 1e-17 {
             break;
         }
     }
     sum.min(1.0)
+}
+
+/// P(X = k), X the marked ones among `n` of `n + m`, `total` of which are marked.
+fn hypergeometric(k: u64, n: u64, total: u64, m: u64) -> f64 {
+    let ln_choose = |n: u64, k: u64| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
+    (ln_choose(n, k) + ln_choose(m, total - k) - ln_choose(n + m, total)).exp()
 }
 
 /// P(X ≥ k), X ~ Bin(n, ½), for k above n/2: the terms fall from the first on.
@@ -45,16 +64,8 @@ fn upper_tail(k: u64, n: u64) -> f64 {
         return 0.0;
     }
     let ln_choose = ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
-    let mut term = (ln_choose - n as f64 * std::f64::consts::LN_2).exp();
-    let mut sum = 0.0;
-    for at in k..=n {
-        sum += term;
-        if term < sum * 1e-17 {
-            break;
-        }
-        term *= (n - at) as f64 / (at + 1) as f64;
-    }
-    sum.min(1.0)
+    let first = (ln_choose - n as f64 * std::f64::consts::LN_2).exp();
+    tail(first, (k..n).map(|k| (n - k) as f64 / (k + 1) as f64))
 }
 
 /// By sum where that is short, else by Stirling's series, whose error there is far

@@ -61,7 +61,7 @@ const MAX_FIELDS: usize = 20_000;
 /// Requests that are remembered so that none counts twice.
 const MAX_RECENT: usize = 50_000;
 
-/// The state. Serializes, so that it can be kept beside the progress of a job.
+/// The state of one comparison: one candidate against one baseline. Serializes, so that it can be kept beside the progress of a job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
     settings: Settings,
@@ -192,7 +192,14 @@ fn is_hard(field: &str, kind: Kind) -> bool {
     match kind {
         Kind::Missing | Kind::Added | Kind::Type | Kind::Shape | Kind::Slower => true,
         Kind::Value => {
-            matches!(field, "status" | "failure" | "header:content-type" | "trailer:grpc-status")
+            matches!(
+                field,
+                "status"
+                    | "failure"
+                    | "header:content-type"
+                    | "header:grpc-status"
+                    | "trailer:grpc-status"
+            )
         }
         _ => false,
     }

@@ -8,8 +8,11 @@ use umbra_record::fields;
 use super::{Found, Kind, arrow, coding};
 use crate::{
     Answer, Body,
-    json::{self, Node, Path},
+    json::{self, MAX_NODES, Node, Path},
 };
+
+/// Most pairs of a form; with more it is compared as text.
+const MAX_PAIRS: usize = 50_000;
 
 /// A body that was read as what it says it is.
 enum Content<'a> {
@@ -112,7 +115,7 @@ fn read<'a>(answer: &Answer, body: &'a [u8]) -> Content<'a> {
     let structure = match media.as_str() {
         "application/x-ndjson" | "application/jsonl" | "application/json-lines" => lines(body),
         "text/event-stream" => events(body),
-        "application/x-www-form-urlencoded" => Some(Content::Form(pairs(body))),
+        "application/x-www-form-urlencoded" => pairs(body).map(Content::Form),
         media if media.ends_with("/json") || media.ends_with("+json") => {
             json::parse(body).map(Content::Json)
         }
@@ -131,16 +134,20 @@ fn read<'a>(answer: &Answer, body: &'a [u8]) -> Content<'a> {
 /// One JSON value a line, as one list.
 fn lines(body: &[u8]) -> Option<Content<'_>> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    lines.map(json::parse).collect::<Option<Vec<_>>>().map(|list| Content::Json(Node::List(list)))
+    let mut left = MAX_NODES;
+    let values = lines.map(|line| json::parse_some(line, &mut left)).collect::<Option<Vec<_>>>();
+    values.map(|values| Content::Json(Node::List(values)))
 }
 
 /// Server-sent events, as a list of objects with the fields of each; data that is JSON
 /// as JSON.
 fn events(body: &[u8]) -> Option<Content<'_>> {
     let text = std::str::from_utf8(body).ok()?;
+    let mut left = MAX_NODES;
     let mut events = Vec::new();
     let mut event: Vec<(Cow<'_, [u8]>, Node<'_>)> = Vec::new();
     for line in text.lines().chain([""]) {
+        left = left.checked_sub(1)?;
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         if line.is_empty() {
@@ -149,22 +156,26 @@ fn events(body: &[u8]) -> Option<Content<'_>> {
             }
         } else if !name.is_empty() {
             // A line without a name is a comment.
-            let structure = value.starts_with(['{', '[']).then(|| json::parse(value.as_bytes()));
+            let structure = match value.starts_with(['{', '[']) {
+                true => json::parse_some(value.as_bytes(), &mut left),
+                false => None,
+            };
             let plain = || Node::Text(value.as_bytes().into());
-            event.push((name.as_bytes().into(), structure.flatten().unwrap_or_else(plain)));
+            event.push((name.as_bytes().into(), structure.unwrap_or_else(plain)));
         }
     }
     Some(Content::Json(Node::List(events)))
 }
 
-fn pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// `None` if there are too many.
+fn pairs(body: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-            (unescape(&pair[..equals]), unescape(pair.get(equals + 1..).unwrap_or_default()))
-        })
-        .collect()
+    let pair = |pair: &[u8]| {
+        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        (unescape(&pair[..equals]), unescape(pair.get(equals + 1..).unwrap_or_default()))
+    };
+    let pairs: Vec<_> = pairs.take(MAX_PAIRS + 1).map(pair).collect();
+    (pairs.len() <= MAX_PAIRS).then_some(pairs)
 }
 
 /// `+` is a space, `%41` an A; anything else, a broken escape included, is itself.
@@ -218,15 +229,16 @@ fn text(found: &mut Found<'_>, one: &str, other: &str) {
     if one.is_empty() || other.is_empty() {
         return found.texts("body", one.as_bytes(), other.as_bytes(), "");
     }
-    let (ones, others): (Vec<&str>, Vec<&str>) = (one.lines().collect(), other.lines().collect());
-    let Some(first) = ones.iter().zip(&others).position(|(one, other)| one != other) else {
-        if ones.len() != others.len() {
-            let counts = arrow(&ones.len().to_string(), &others.len().to_string());
-            found.add("body", Kind::Count, || format!("{counts} lines"));
-        } else {
-            found.add("body", Kind::Notation, || "line ends".to_owned());
+    let differs = |(_, (one, other)): &(usize, (&str, &str))| one != other;
+    let Some((first, (line, other_line))) =
+        one.lines().zip(other.lines()).enumerate().find(differs)
+    else {
+        let (ones, others) = (one.lines().count(), other.lines().count());
+        if ones == others {
+            return found.add("body", Kind::Notation, || "line ends".to_owned());
         }
-        return;
+        let counts = arrow(&ones.to_string(), &others.to_string());
+        return found.add("body", Kind::Count, || format!("{counts} lines"));
     };
     let place = format!("line {}: ", first + 1);
     if found.tolerates("body", one.as_bytes(), other.as_bytes()) {
@@ -235,7 +247,7 @@ fn text(found: &mut Found<'_>, one: &str, other: &str) {
     if found.same_but_for_authority(one.as_bytes(), other.as_bytes()) {
         return found.add("body", Kind::Authority, || place);
     }
-    let note = || super::note(&place, ones[first].as_bytes(), others[first].as_bytes());
+    let note = || super::note(&place, line.as_bytes(), other_line.as_bytes());
     found.add("body", Kind::Value, note);
 }
 

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, io::Read};
 
 /// Largest content; what is larger is compared as it was sent.
-const MAX_DECODED: u64 = 16 << 20;
+const MAX_DECODED: u64 = 8 << 20;
 
 /// The content of a body sent with these Content-Encoding lines; `None` if a coding is
 /// not known, the body is broken, or the content too large.

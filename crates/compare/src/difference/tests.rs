@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
-use super::*;
-use crate::Body;
+use proptest::{collection, prelude::*};
 use umbra_record::pb;
+
+use super::*;
+use crate::{Body, json::MAX_NODES};
 
 fn header(name: &str, value: &str) -> pb::Header {
     pb::Header { name: name.to_owned().into(), value: value.to_owned().into() }
@@ -343,4 +345,102 @@ fn events() {
     let other = of("id: 1\ndata: {\"a\":2}\n\nevent: end\ndata: bye\n\n");
     assert_eq!(list(&one, &other), ["body[].data.a value"]);
     assert_eq!(list(&one, &of("id: 1\ndata: {\"a\":1}\n\n")), ["body count"]);
+}
+
+#[test]
+fn bodies_that_would_unfold_in_memory_are_text() {
+    for (media, piece) in [
+        ("application/json", "1,"),
+        ("application/x-ndjson", "1\n"),
+        ("text/event-stream", "a:\n"),
+        ("application/x-www-form-urlencoded", "a=1&"),
+    ] {
+        let of = |last: &str| {
+            let many = piece.repeat(MAX_NODES + 1);
+            let body =
+                if media.ends_with("/json") { format!("[{many}{last}]") } else { many + last };
+            answer(&[("Content-Type", media)], &body)
+        };
+        assert_eq!(list(&of("1"), &of("2")), ["body value"], "{media}");
+        assert_eq!(list(&of("1"), &of("1")), [""; 0], "{media}");
+    }
+}
+
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        (0..5i64).prop_map(Into::into),
+        "[ab]{0,2}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            collection::btree_map("[abc]", inner, 0..3)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let media = prop_oneof![
+        Just("application/json"),
+        Just("application/x-ndjson"),
+        Just("application/x-www-form-urlencoded"),
+        Just("text/event-stream"),
+        Just("text/plain; charset=x"),
+        Just("image/png"),
+    ];
+    let coding = prop_oneof![Just(""), Just("gzip"), Just("br"), Just("zstd, deflate"), Just("x")];
+    let body = prop_oneof![
+        collection::vec(any::<u8>(), 0..60),
+        value().prop_map(|value| value.to_string().into_bytes()),
+        "[a-c=&%:\\n\\r{}\\[\\]\",]{0,40}".prop_map(String::into_bytes),
+    ];
+    let wire = || collection::vec(any::<u8>(), 0..20);
+    (media, coding, body, wire(), 0..600u16, any::<Option<[u8; 16]>>(), 0..3u64).prop_map(
+        |(media, coding, body, wire, status, hash, more)| Answer {
+            status,
+            headers: vec![
+                header("Content-Type", media),
+                header("Content-Encoding", coding),
+                pb::Header { name: "Set-Cookie".into(), value: wire.clone().into() },
+                pb::Header { name: wire.clone().into(), value: wire.clone().into() },
+            ],
+            authority: wire.into(),
+            body: Body { length: body.len() as u64 + more, bytes: body.into(), hash },
+            ..Default::default()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_answer_never_differs_from_itself(answer in any_answer()) {
+        prop_assert_eq!(list(&answer, &answer), [""; 0]);
+    }
+
+    #[test]
+    fn nothing_panics_and_both_directions_agree(one in any_answer(), other in any_answer()) {
+        let differ = |one: &Answer, other: &Answer| {
+            differences(one, other, &Rules::default()).iter().any(|d| !d.kind.is_note())
+        };
+        prop_assert_eq!(differ(&one, &other), differ(&other, &one));
+    }
+
+    #[test]
+    fn different_json_is_always_found(one in value(), other in value()) {
+        let found = list(&json(&one.to_string()), &json(&other.to_string()));
+        prop_assert_eq!(found.is_empty(), one == other, "{:?}", found);
+    }
+
+    #[test]
+    fn whatever_is_found_can_be_silenced(one in value(), other in value()) {
+        let (one, other) = (json(&one.to_string()), json(&other.to_string()));
+        let found = differences(&one, &other, &Rules::default());
+        let lines: Vec<String> =
+            found.iter().map(|d| Rules::silencing("GET /x", &d.field, d.kind)).collect();
+        let rules = Rules::new(&lines).unwrap().for_request("GET", "/x");
+        prop_assert_eq!(differences(&one, &other, &rules), []);
+    }
 }

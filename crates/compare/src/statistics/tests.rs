@@ -76,12 +76,19 @@ fn fisher_by_hand() {
 }
 
 #[test]
-fn fisher_sums_to_one() {
-    // P(X >= 0) is 1, and tails do not rise.
-    for (n, m, total) in [(10, 20, 7), (30, 5, 20), (3, 3, 6)] {
-        let tail = |b: u64| fisher(b, n, total - b, m);
-        let low = total.saturating_sub(m);
-        assert!((tail(low) - 1.0).abs() < 1e-9, "{}", tail(low));
-        assert!((low..total.min(n)).all(|b| tail(b + 1) <= tail(b)));
+fn fisher_agrees_with_exact_sums() {
+    let choose = |n: u64, k: u64| (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+    for (n, m, total) in [(10, 20, 7), (30, 5, 20), (3, 3, 6), (12, 12, 12), (1, 40, 3)] {
+        let low = u64::saturating_sub(total, m);
+        for b in low..=total.min(n) {
+            let term = |k| choose(n, k) * choose(m, total - k) / choose(n + m, total);
+            let exact: f64 = (b..=total.min(n)).map(term).sum();
+            let found = fisher(b, n, total - b, m);
+            assert!(
+                (found - exact).abs() < 1e-9,
+                "{b} of {n}, {} of {m}: {found} {exact}",
+                total - b
+            );
+        }
     }
 }
