@@ -12,6 +12,12 @@
 //! A single `.mcap` file, copied out of such a directory or made by a tool, is a
 //! log too: one that can only be read.
 //!
+//! How safe is a record? `durable`: it is in the file, and survives the death of
+//! every process. `flush`: the disk has it. In between the open segment is synced
+//! once a second, so that a machine that loses power loses at most about that.
+//! Progress of groups is replaced atomically and synced as often; what a crash of
+//! the machine takes back of it is delivered again.
+//!
 //! Writing: `writer` (the queue) and `disk` (segments). Reading: `tail` (what the
 //! user sees), `follow` (read-ahead and progress), `cursor` (log order), `seek`
 //! (places). Beneath: `segment`, `window`, `format`.

@@ -408,13 +408,11 @@ impl Reading<'_> {
         let expected = self.next[index];
         let mut offset = expected;
         if self.ours {
-            // The low half of the offset says how far it is from the expected one.
-            let ahead = message.sequence.wrapping_sub(expected as u32).cast_signed();
-            if ahead < 0 {
-                // Read before; happens when we go back behind damage.
+            offset = message.offset(expected);
+            if offset < expected {
+                // Read before: a segment says the same twice only if it is damaged.
                 return Ok(());
             }
-            offset += ahead as u64;
             let from = expected.max(self.floor[index]);
             if from < offset {
                 found.push_back(missing(partition, from, offset, self.hole));

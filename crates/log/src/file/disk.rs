@@ -16,12 +16,16 @@ use super::{
     format::{self, ChunkAt, Preamble},
     io_error,
     segment::{self, Extent, Place},
+    writer::MAX_PAYLOAD,
 };
 use crate::{LogError, LogOptions, Schema};
 
 /// zstd level: 1 compresses traffic almost as well as higher ones at a fraction of
 /// the cost.
 const LEVEL: i32 = 1;
+
+/// A chunk is no longer than the largest record and what was queued with it.
+const MOST_TORN: u64 = MAX_PAYLOAD as u64 + (2 << 20);
 
 /// What is to become one chunk.
 #[derive(Debug)]
@@ -178,6 +182,13 @@ impl Disk {
         let length = file.metadata().map_err(io_error("read", path))?.len();
         let torn = length.saturating_sub(extent.good);
         tracing::warn!(segment = %path.display(), torn_bytes = torn, "finishing a segment its writer left open");
+        // A crash tears one chunk. More than that is damage of another kind, with
+        // records behind it that somebody may want to look for.
+        if torn > MOST_TORN {
+            let aside = path.with_extension("mcap.damaged");
+            fs::copy(path, &aside).map_err(io_error("copy", path))?;
+            tracing::error!(segment = %path.display(), from_byte = extent.good, kept = %aside.display(), "a segment is damaged; the records behind are cut off");
+        }
         let mut ending = Vec::new();
         format::put_ending(
             &mut ending,

@@ -192,6 +192,14 @@ impl Preamble {
     }
 }
 
+impl MessageRef<'_> {
+    /// The offset its sequence is the low half of, being near the one expected.
+    pub(super) fn offset(&self, expected: u64) -> u64 {
+        let ahead = self.sequence.wrapping_sub(expected as u32).cast_signed();
+        expected.saturating_add_signed(i64::from(ahead))
+    }
+}
+
 /// Appends a message record to the records of a chunk.
 pub(super) fn put_message(
     out: &mut Vec<u8>,

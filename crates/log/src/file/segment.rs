@@ -244,8 +244,6 @@ fn extent_by_summary(file: &File, start: u64, opening: &Opening) -> Option<Exten
 
 /// One chunk met on a walk, with the positions before it if they were written.
 struct Walked {
-    /// Where its positions record (or itself) begins.
-    begin: u64,
     chunk: ChunkAt,
     before: Option<Vec<u64>>,
 }
@@ -255,33 +253,13 @@ struct Walked {
 /// not say the positions.
 fn extent_by_walk(file: &File, path: &Path, opening: &Opening) -> Result<Extent, LogError> {
     let mut walked = Vec::new();
-    let mut good = opening.data_at;
-    skim(file, opening.data_at, &opening.preamble.base, |begin, chunk, before| {
-        walked.push(Walked { begin, chunk, before });
+    skim(file, opening.data_at, &opening.preamble.base, |_, chunk, before| {
+        walked.push(Walked { chunk, before });
         true
     })
     .map_err(io_error("read", path))?;
-    let mut next = opening.preamble.base.clone();
-    let mut channels = opening.channels.clone();
-    if walked.iter().any(|one| one.before.is_none()) {
-        for one in &walked {
-            if count(file, one, opening.ours, &mut channels, &mut next).is_ok() {
-                good = one.chunk.offset + one.chunk.length;
-            }
-        }
-    } else {
-        while let Some(one) = walked.last() {
-            next.clone_from(one.before.as_ref().unwrap_or(&opening.preamble.base));
-            if count(file, one, opening.ours, &mut channels, &mut next).is_ok() {
-                good = one.chunk.offset + one.chunk.length;
-                break;
-            }
-            // A crash of the machine may leave a last chunk of the right length
-            // and the wrong contents.
-            good = one.begin;
-            walked.pop();
-        }
-    }
+    let next = count_last(file, path, opening, &mut walked)?;
+    let good = walked.last().map_or(opening.data_at, |one| one.chunk.offset + one.chunk.length);
     let latest = walked.iter().map(|one| one.chunk.end_ns).max().unwrap_or(0);
     Ok(Extent {
         good,
@@ -292,32 +270,66 @@ fn extent_by_walk(file: &File, path: &Path, opening: &Opening) -> Result<Extent,
     })
 }
 
-/// Adds the messages of one chunk to `next`.
+/// Next offset of each partition behind the last good chunk; forgets the chunks
+/// behind that one. A crash of the machine may leave some of the right length and
+/// the wrong contents.
+fn count_last(
+    file: &File,
+    path: &Path,
+    opening: &Opening,
+    walked: &mut Vec<Walked>,
+) -> Result<Vec<u64>, LogError> {
+    let mut channels = opening.channels.clone();
+    loop {
+        let known = walked.iter().rposition(|one| one.before.is_some()).unwrap_or(0);
+        let mut next = match walked.get(known).and_then(|one| one.before.as_ref()) {
+            Some(before) => before.clone(),
+            None => opening.preamble.base.clone(),
+        };
+        let mut good = known;
+        for (at, one) in walked.iter().enumerate().skip(known) {
+            match count(file, one, opening.ours, &mut channels, &mut next) {
+                Ok(()) => good = at + 1,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                // Not to be mistaken for damage: nothing may be cut off for it.
+                Err(error) => return Err(io_error("read", path)(error)),
+            }
+        }
+        walked.truncate(good);
+        if good > known || good == 0 {
+            return Ok(next);
+        }
+    }
+}
+
+/// Moves `next` behind the messages of one chunk. Damage is `InvalidData`.
 fn count(
     file: &File,
     one: &Walked,
     ours: bool,
     channels: &mut Vec<Option<u32>>,
     next: &mut Vec<u64>,
-) -> Result<(), String> {
+) -> io::Result<()> {
+    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut body = vec![0; one.chunk.length as usize - RECORD_HEAD];
-    let place = one.chunk.offset + RECORD_HEAD as u64;
-    let read = read_at_most(file, place, &mut body).map_err(|error| error.to_string())?;
-    let mut decompressor = zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?;
+    let read = read_at_most(file, one.chunk.offset + RECORD_HEAD as u64, &mut body)?;
+    let mut decompressor = zstd::bulk::Decompressor::new()?;
     let mut raw = Vec::new();
-    let (_, records) = unpack(&body[..read], CHUNK_LIMIT, &mut decompressor, &mut raw)?;
+    let (_, records) = unpack(&body[..read], CHUNK_LIMIT, &mut decompressor, &mut raw)
+        .map_err(|why| damaged(&why))?;
     let mut counted = next.clone();
     for (opcode, body) in Records::new(records) {
         match opcode {
-            op::CHANNEL => add_channel(channels, body)?,
+            op::CHANNEL => add_channel(channels, body).map_err(|why| damaged(&why))?,
             op::MESSAGE => {
-                let message = format::message(body).ok_or("a message is cut off")?;
+                let message = format::message(body).ok_or_else(|| damaged("cut off"))?;
                 let partition = channels.get(usize::from(message.channel)).copied().flatten();
-                let partition = partition.ok_or("a message has no channel")? as usize;
+                let partition = partition.ok_or_else(|| damaged("no channel"))? as usize;
                 if counted.len() <= partition && !ours {
                     counted.resize(partition + 1, 0);
                 }
-                *counted.get_mut(partition).ok_or("a message has no partition")? += 1;
+                let next = counted.get_mut(partition).ok_or_else(|| damaged("no partition"))?;
+                *next = if ours { message.offset(*next) } else { *next } + 1;
             }
             _ => {}
         }
