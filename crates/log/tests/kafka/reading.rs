@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Append, Appender, Delivery, Entry, Event, Log, LogTail, Start, Tail, TailOptions};
 
-use crate::broker::{self, DEADLINE, unique};
+use crate::broker::{self, DEADLINE, Own, unique};
 
 fn entry(partition: u32, payload: &[u8]) -> Entry<'_> {
     Entry {
@@ -234,6 +234,59 @@ async fn members_come_and_go_and_each_record_is_handled_once() {
         assert_eq!(attempt, 1, "{partition}/{offset} by {name}");
     }
     assert_eq!(seen.len() as u64, total * u64::from(PARTITIONS), "none is missing");
+}
+
+/// Longer than a session: the members may lose what they have, and get it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_loses_nothing_and_what_comes_twice_is_marked() {
+    let own = Own::start();
+    let options = broker::with(4, &[("session.timeout.ms", "6000")]);
+    let log = Log::open(&own.address("outage"), options, umbra_log::Mode::Create).await;
+    let log = log.expect("a log");
+    let appender = log.appender().await.expect("an appender");
+    append_with(&appender, 4, 0, 500).await;
+    let (tell, mut handled) = unbounded_channel();
+    let first = Member::start(1, &log, "g", tell.clone()).await;
+    let second = Member::start(2, &log, "g", tell).await;
+    let mut all = Vec::new();
+    let complete = |count: u64| {
+        move |all: &[Handled]| {
+            let different: BTreeSet<(u32, u64)> = all.iter().map(|one| (one.1, one.2)).collect();
+            different.len() as u64 == count
+        }
+    };
+    collect(&mut handled, &mut all, complete(2000)).await;
+    let (frozen, late) = (
+        async {
+            own.freeze();
+            // Not a wait for something to happen: this is how long it is away.
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            own.thaw();
+        },
+        async {
+            for number in 500..700 {
+                for partition in 0..4 {
+                    appender
+                        .enqueue(&entry(partition, number.to_string().as_bytes()))
+                        .expect("room");
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        },
+    );
+    tokio::join!(frozen, late);
+    appender.flush(DEADLINE).await.expect("durable");
+    collect(&mut handled, &mut all, complete(2800)).await;
+    first.stop().await;
+    second.stop().await;
+    while let Ok(one) = handled.try_recv() {
+        all.push(one);
+    }
+    let mut seen = BTreeSet::new();
+    for (name, partition, offset, attempt) in all {
+        let again = !seen.insert((partition, offset));
+        assert!(!again || attempt == 2, "{partition}/{offset} again, by {name}, not marked");
+    }
 }
 
 /// Waits for the event, passing those that only tell of progress.

@@ -133,8 +133,14 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Told once as long as nothing else happens.
     pub(super) fn fail(&self, error: LogError) {
-        self.state().items.push_back(Item::Failed(error));
+        let mut state = self.state();
+        if matches!(state.items.back(), Some(Item::Failed(last)) if *last == error) {
+            return;
+        }
+        state.items.push_back(Item::Failed(error));
+        drop(state);
         self.arrived.notify_one();
     }
 
@@ -241,3 +247,6 @@ impl State {
         lowest
     }
 }
+
+#[cfg(test)]
+mod tests;

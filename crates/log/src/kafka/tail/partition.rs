@@ -225,3 +225,6 @@ impl Partition {
 fn cost(payload: usize) -> usize {
     payload + RECORD_OVERHEAD
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,7 +157,9 @@ impl Poller {
         let at = begins.iter().map(|&(number, at)| (number, Offset::Offset(at as i64)));
         self.consumer.incremental_assign(&self.list_at(at)?)?;
         // A pause outlives the assignment it was made in.
-        self.consumer.resume(&self.list(numbers.iter().copied()))?;
+        if let Err(error) = self.consumer.resume(&self.list(numbers.iter().copied())) {
+            tracing::warn!(%error, ?numbers, "partitions could not be resumed");
+        }
         self.desk.inbox.assigned(epoch, begins);
         for (number, event) in missing {
             self.desk.inbox.tell(epoch, number, event);
@@ -221,6 +223,11 @@ impl Poller {
                 self.desk.inbox.tell(partition.epoch, number, event);
                 places.push((number, Offset::Offset(at.committed as i64)));
             }
+        }
+        // The brokers have changed their minds: on from where we were.
+        if places.is_empty() {
+            let all = self.partitions.values().filter(|one| !one.revoking);
+            places = all.map(|one| (one.number, Offset::Offset(one.fetched as i64))).collect();
         }
         let list = self.list(places.iter().map(|(number, _)| *number));
         let placed = self.list_at(places).and_then(|at| {
