@@ -112,15 +112,63 @@ fn header(name: &[u8], value: &[u8]) -> pb::Header {
 const START: u64 = 1_790_000_000_123_456_789;
 
 fn bodies() -> Vec<Body> {
-    let labels = BTreeMap::from([("zone".to_owned(), "b".to_owned())]);
-    let sealed = pb::Sealed {
+    let bare = bare_request();
+    let open = pb::Request {
+        query: Some("".into()),
+        body: Some("".into()),
+        completeness: pb::Completeness::Open.into(),
+        version: pb::Version::Http2.into(),
+        tunnel: true,
+        parts: 1,
+        ..bare.clone()
+    };
+    let part = pb::BodyPart {
+        id: id(2).into(),
+        index: 1,
+        data: "rest".into(),
+        last: true,
+        aborted: true,
+        completeness: pb::Completeness::Aborted.into(),
+        trailers: vec![header(b"T", b"1")],
+        body_length: 9,
+        body_hash: vec![7; 16].into(),
+    };
+    let unanswered = pb::Response {
+        id: id(2).into(),
+        request_start_ns: START + 1,
+        failure: pb::Failure::Timeout.into(),
+        failure_detail: "no answer within 60 s".into(),
+        completeness: pb::Completeness::Aborted.into(),
+        ..Default::default()
+    };
+    vec![
+        Body::Request(full_request()),
+        Body::Request(bare),
+        Body::Request(open),
+        Body::Part(part),
+        Body::Response(response()),
+        Body::Response(unanswered),
+        Body::Gap(gap()),
+        Body::Mark(mark()),
+    ]
+}
+
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("zone".to_owned(), "b".to_owned())])
+}
+
+fn sealed() -> pb::Sealed {
+    pb::Sealed {
         place: "header:authorization".into(),
         occurrence: 1,
         key_id: "2026-11-22.7".into(),
         nonce: vec![9; 24].into(),
         ciphertext: vec![0xee; 40].into(),
-    };
-    let full = pb::Request {
+    }
+}
+
+fn full_request() -> pb::Request {
+    pb::Request {
         id: id(1).into(),
         connection: 17,
         number: 3,
@@ -148,14 +196,17 @@ fn bodies() -> Vec<Body> {
         completeness: pb::Completeness::Complete.into(),
         parts: 0,
         upstream: "http://127.0.0.1:9001".into(),
-        labels: labels.clone(),
+        labels: labels(),
         rule_set: vec![1, 2, 3, 4].into(),
-        sealed: vec![sealed.clone()],
+        sealed: vec![sealed()],
         tls_server_name: "shop.example".into(),
         alpn: "http/1.1".into(),
         tunnel: false,
-    };
-    let bare = pb::Request {
+    }
+}
+
+fn bare_request() -> pb::Request {
+    pb::Request {
         id: id(2).into(),
         start_ns: START + 1,
         scheme: "http".into(),
@@ -164,65 +215,36 @@ fn bodies() -> Vec<Body> {
         form: pb::TargetForm::Asterisk.into(),
         version: pb::Version::Http10.into(),
         ..Default::default()
-    };
-    let open = pb::Request {
-        query: Some("".into()),
-        body: Some("".into()),
-        completeness: pb::Completeness::Open.into(),
-        version: pb::Version::Http2.into(),
-        tunnel: true,
-        parts: 1,
-        ..bare.clone()
-    };
-    let part = pb::BodyPart {
-        id: id(2).into(),
-        index: 1,
-        data: "rest".into(),
-        last: true,
-        aborted: true,
-        completeness: pb::Completeness::Aborted.into(),
-        trailers: vec![header(b"T", b"1")],
-        body_length: 9,
-        body_hash: vec![7; 16].into(),
-    };
-    vec![
-        Body::Request(full),
-        Body::Request(bare),
-        Body::Request(open),
-        Body::Part(part),
-        Body::Response(response(sealed)),
-        Body::Response(pb::Response {
-            id: id(2).into(),
-            request_start_ns: START + 1,
-            failure: pb::Failure::Timeout.into(),
-            failure_detail: "no answer within 60 s".into(),
-            completeness: pb::Completeness::Aborted.into(),
-            ..Default::default()
-        }),
-        Body::Gap(pb::Gap {
-            requests: 12,
-            reason: "tee_full".into(),
-            from_ns: START,
-            to_ns: START + 9,
-            ranges: vec![pb::LaneRange { lane: 2, partition: 5, first: 8, last: 19 }],
-        }),
-        Body::Mark(pb::Mark {
-            low_ns: START,
-            last_sequence: 7,
-            r#final: true,
-            at_ns: START + 5,
-            requests: 30,
-            recorded: 17,
-            not_selected: 1,
-            lost: BTreeMap::from([("tee_full".to_owned(), 12)]),
-            lanes: 4,
-            host: "node-1".into(),
-            labels,
-        }),
-    ]
+    }
 }
 
-fn response(sealed: pb::Sealed) -> pb::Response {
+fn gap() -> pb::Gap {
+    pb::Gap {
+        requests: 12,
+        reason: "tee_full".into(),
+        from_ns: START,
+        to_ns: START + 9,
+        ranges: vec![pb::LaneRange { lane: 2, partition: 5, first: 8, last: 19 }],
+    }
+}
+
+fn mark() -> pb::Mark {
+    pb::Mark {
+        low_ns: START,
+        last_sequence: 7,
+        r#final: true,
+        at_ns: START + 5,
+        requests: 30,
+        recorded: 17,
+        not_selected: 1,
+        lost: BTreeMap::from([("tee_full".to_owned(), 12)]),
+        lanes: 4,
+        host: "node-1".into(),
+        labels: labels(),
+    }
+}
+
+fn response() -> pb::Response {
     pb::Response {
         id: id(1).into(),
         request_start_ns: START,
@@ -240,7 +262,7 @@ fn response(sealed: pb::Sealed) -> pb::Response {
         end_after_ns: 3_000_000,
         failure: pb::Failure::None.into(),
         failure_detail: String::new(),
-        sealed: vec![sealed],
+        sealed: vec![sealed()],
         rule_set: vec![1, 2, 3, 4].into(),
     }
 }

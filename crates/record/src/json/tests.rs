@@ -5,9 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::arbitrary;
 
-#[test]
-fn a_request_with_its_response() {
-    let request = pb::Request {
+fn request() -> pb::Request {
+    pb::Request {
         id: vec![1; 16].into(),
         connection: 3,
         number: 4,
@@ -29,8 +28,11 @@ fn a_request_with_its_response() {
         body_length: 3,
         upstream: "http://127.0.0.1:9001".into(),
         ..Default::default()
-    };
-    let response = pb::Response {
+    }
+}
+
+fn response() -> pb::Response {
+    pb::Response {
         id: vec![1; 16].into(),
         status: 200,
         reason: "OK".into(),
@@ -43,16 +45,20 @@ fn a_request_with_its_response() {
         end_after_ns: 12,
         completeness: pb::Completeness::Truncated.into(),
         ..Default::default()
-    };
+    }
+}
+
+#[test]
+fn a_request_with_its_response() {
     let record = pb::Record {
         agent: vec![2; 16].into(),
         lane: 1,
         sequence: 9,
-        body: Some(Body::Request(request)),
+        body: Some(Body::Request(request())),
         ..Default::default()
     };
     assert_eq!(
-        render(&record, Some(&response)).unwrap(),
+        render(&record, Some(&response())).unwrap(),
         json!({
             "kind": "request",
             "id": "01010101-0101-0101-0101-010101010101",
