@@ -101,6 +101,32 @@ async fn a_damaged_chunk_is_told_with_its_place_and_passed() {
 }
 
 #[tokio::test]
+async fn damage_before_a_crash_costs_no_more_than_its_chunk() {
+    let temporary = tempfile::tempdir().unwrap();
+    write(temporary.path(), &[0..30, 30..60, 60..90, 90..120]).await;
+    let [segment] = &segments(temporary.path())[..] else { panic!("more than one segment") };
+    let bytes = fs::read(segment).unwrap();
+    let chunks = mcap::Summary::read(&bytes).unwrap().unwrap().chunk_indexes;
+    let ends: Vec<_> = chunks
+        .iter()
+        .map(|chunk| (chunk.chunk_start_offset + chunk.chunk_length) as usize)
+        .collect();
+    // Without its ending, and with half of another chunk, as a crash leaves it.
+    let mut crashed = bytes[..ends[3]].to_vec();
+    crashed.extend_from_slice(&bytes[ends[2]..ends[3] - 20]);
+    crashed[ends[1] - 5] ^= 1;
+    fs::write(segment, &crashed).unwrap();
+    let log = create(temporary.path(), options());
+    let appender = log.appender().unwrap();
+    append_lines(&appender, 120..150);
+    drop(appender);
+    let read = read_to(&mut earliest(&log), [50; 3]).await;
+    assert_eq!(read.count(), 150 - 30);
+    let missing: Vec<_> = read.missing.iter().map(|one| (one.0, one.1, one.2)).collect();
+    assert_eq!(missing, [(0, 10, 20), (1, 10, 20), (2, 10, 20)]);
+}
+
+#[tokio::test]
 async fn whatever_byte_is_wrong_every_record_is_accounted_for() {
     let temporary = tempfile::tempdir().unwrap();
     let batches: Vec<_> = (0..30).map(|n| n * 90..n * 90 + 90).collect();
