@@ -94,21 +94,29 @@ impl JobClock {
     }
 
     /// The job's clock, which begins with the request captured at `t0_ns` unless it
-    /// has begun already. Each start of a job begins an epoch, so that one that was
-    /// stopped goes on without a burst. `speed`: of recorded timing; a rate has no
-    /// capture times to be off.
+    /// has begun already, and how many sends of its rate the target has had. Each
+    /// start of a job begins an epoch, so that one that was stopped goes on without
+    /// a burst. `speed`: of recorded timing; a rate has no capture times to be off.
     pub(crate) async fn start(
         &self,
         target: &str,
         t0_ns: u64,
         speed: Option<f64>,
-    ) -> Result<Anchor, LogError> {
+    ) -> Result<(Anchor, u64), LogError> {
+        let stored = self.journal.read().await?;
+        let position = stored.runs.get(&self.run).map_or(0, |run| run.position(target));
         let first = self.first.get_or_try_init(|| self.propose("", t0_ns, 0, LEAD)).await?;
         let apart = first.t0_ns.abs_diff(t0_ns) as f64 / speed.unwrap_or(f64::INFINITY);
         if apart <= nanos(APART) as f64 {
-            return Ok(*first);
+            return Ok((*first, position));
         }
-        self.propose(target, t0_ns, 0, LEAD).await
+        Ok((self.propose(target, t0_ns, position, LEAD).await?, position))
+    }
+
+    /// Keeps how far the rate of a target has come, for whoever goes on.
+    pub(crate) async fn stopped_at(&self, target: &str, position: u64) -> Result<(), LogError> {
+        let now = self.time.now();
+        self.propose(target, now, position, LEAD_AGAIN).await.map(|_| ())
     }
 
     /// Moves the clock of one target, which was held: the request captured at

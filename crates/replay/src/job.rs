@@ -91,6 +91,12 @@ impl Stored {
 }
 
 impl Run {
+    /// How many sends of its rate the target has behind it, as far as was told.
+    pub(crate) fn position(&self, target: &str) -> u64 {
+        let of_target = self.epochs.iter().filter(|((name, _), _)| name == target);
+        of_target.map(|(_, epoch)| epoch.rate_position).max().unwrap_or(0)
+    }
+
     /// Number of the next clock epoch of a target.
     pub(crate) fn next_epoch(&self, target: &str) -> u32 {
         let of_target = (target.to_owned(), 0)..=(target.to_owned(), u32::MAX);

@@ -122,6 +122,13 @@ impl Pacer {
         self.due(captured_ns, arrived_ns)
     }
 
+    /// A rate goes on after so many sends.
+    pub(crate) fn go_on_at(&mut self, position: u64) {
+        if let Self::Rate(clock) = self {
+            clock.position = position;
+        }
+    }
+
     /// How many sends a rate has behind it; 0 for every other pace.
     pub(crate) fn position(&self) -> u64 {
         match self {

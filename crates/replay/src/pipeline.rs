@@ -129,6 +129,7 @@ pub(crate) struct Pipeline {
     partitions: BTreeMap<u32, Partition>,
     down: Option<Down>,
     phase: Phase,
+    begun_ns: u64,
     carry: Carry,
     /// Where the shown state was computed last, for its rate.
     shown: ends::Shown,
@@ -140,8 +141,6 @@ pub(crate) struct Carry {
     pub pacer: Pacer,
     /// Sends begun, against the limit.
     pub dispatched: u64,
-    /// When `--duration` is over, once the first request was due.
-    pub until_ns: Option<u64>,
     pub tally: Tally,
     pub lag: Times,
     pub latency: Times,
@@ -223,7 +222,6 @@ impl Carry {
         Self {
             pacer,
             dispatched: 0,
-            until_ns: None,
             tally: Tally::default(),
             lag: Times::new(),
             latency: Times::new(),
@@ -244,6 +242,7 @@ impl Pipeline {
         carry: Carry,
     ) -> Self {
         let target = prepared.target.clone();
+        let begun_ns = job.time.now();
         let assembly = Assembly::new(room.body, room.bytes / 4);
         let order = (job.config.order == Order::Connection)
             .then(|| OrderTable::new(room.share_bytes / 2, room.share_records / 2));
@@ -273,6 +272,7 @@ impl Pipeline {
             partitions: BTreeMap::new(),
             down: None,
             phase: Phase::Running,
+            begun_ns,
             carry,
             shown: ends::Shown::new(),
         }
@@ -354,9 +354,16 @@ impl Pipeline {
         self.sum_up();
         let undone = std::mem::take(&mut self.flights);
         drop(undone);
-        let closed = self.tail.close(self.job.config.drain.max(Duration::from_secs(5))).await;
+        let patience = self.job.config.drain.max(Duration::from_secs(5));
+        let closed = self.tail.close(patience).await;
         let end = end?;
         closed?;
+        if let Pacer::Rate(_) = self.carry.pacer
+            && matches!(end, End::Stopped | End::GaveUp)
+        {
+            let position = self.carry.pacer.position();
+            self.job.clock.stopped_at(&self.target.name, position).await?;
+        }
         let missing = match (end, self.job.planned.to_ns) {
             (End::Finished, Some(to)) => self.agents.missing(to),
             _ => Vec::new(),

@@ -28,15 +28,31 @@ impl Pipeline {
     /// Takes everything that is due out of line and sends what may go. Returns when
     /// to look again.
     pub(super) async fn pump(&mut self) -> Result<Option<u64>, ReplayError> {
-        let mut wake = None;
+        let mut wake = self.end_in_time();
         if self.phase == Phase::Running && !self.is_held() {
             if self.carry.pacer.needs_start() && !self.start_clock().await? {
                 return Ok(self.merge.sure_at(self.now()));
             }
-            wake = self.take_due();
+            wake = self.take_due().into_iter().chain(wake).min();
         }
         self.fill();
         Ok(wake)
+    }
+
+    /// Ends the pipeline when its time is over; says when that will be.
+    fn end_in_time(&mut self) -> Option<u64> {
+        let length = nanos(self.job.config.duration?);
+        // A live replay begins when it starts to listen, a window with its first
+        // request.
+        let from = if self.job.planned.live { Some(self.begun_ns) } else { None };
+        let until = self.carry.first_due_ns.or(from)?.saturating_add(length);
+        if self.now() < until {
+            return Some(until);
+        }
+        // What is in flight gets its whole timeout.
+        let patience = self.target.timeout + self.target.connect_timeout;
+        self.drain(End::Limited, patience);
+        None
     }
 
     /// Starts the job's clock as soon as it is known which request is the first.
@@ -50,7 +66,8 @@ impl Pipeline {
             Pacer::Recorded { speed, .. } => Some(speed),
             _ => None,
         };
-        let agreed = self.job.clock.start(&self.target.name, t0_ns, speed).await?;
+        let (agreed, position) = self.job.clock.start(&self.target.name, t0_ns, speed).await?;
+        self.carry.pacer.go_on_at(position);
         self.carry.pacer.anchor(agreed);
         Ok(true)
     }
@@ -59,12 +76,6 @@ impl Pipeline {
         let gated = matches!(self.carry.pacer, Pacer::Rate(_));
         while let Some((place, ticket)) = self.merge.first() {
             let now = self.now();
-            if self.carry.until_ns.is_some_and(|until| now >= until) {
-                // What is in flight gets its whole timeout.
-                let patience = self.target.timeout + self.target.connect_timeout;
-                self.drain(End::Limited, patience);
-                return None;
-            }
             if self.is_full() {
                 return None;
             }
@@ -86,15 +97,15 @@ impl Pipeline {
                 return None;
             };
             if due > now {
-                return Some(self.carry.until_ns.map_or(due, |until| due.min(until)));
+                return Some(due);
             }
             flight.due_ns = due;
             self.merge.remove(&place);
             self.carry.pacer.took(due, arrived);
-            self.on_first_due(due);
+            self.carry.first_due_ns.get_or_insert(due);
             self.line_up(ticket, now);
         }
-        self.carry.until_ns
+        None
     }
 
     /// Whether all that was asked for is on its way, or has been.
@@ -105,14 +116,6 @@ impl Pipeline {
     /// Whether a limit has been reached and everything up to it is settled.
     pub(super) fn is_limited(&self) -> bool {
         self.going == 0 && self.is_full()
-    }
-
-    fn on_first_due(&mut self, due: u64) {
-        if self.carry.first_due_ns.is_none() {
-            self.carry.first_due_ns = Some(due);
-            self.carry.until_ns =
-                self.job.config.duration.map(|length| due.saturating_add(nanos(length)));
-        }
     }
 
     /// It is due: it may go, unless order makes it wait.

@@ -285,6 +285,10 @@ impl Pipeline {
             if flight.is_going() {
                 self.carry.dispatched -= 1;
             }
+            // Whoever reads it next counts it.
+            let tally = self.tally(flight.place.1);
+            tally.read -= 1;
+            tally.selected -= 1;
         }
         drop(gone);
         for partition in partitions {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umbra_replay::{Config, Ended, Pace, dry_run};
+use umbra_replay::{Config, Ended, Pace, Which, dry_run};
 
 use crate::{
     recording::{MILLI, Recording, SECOND, THEN, config},
@@ -38,6 +38,20 @@ async fn a_duration_ends_it() {
     assert_eq!(report.ended, Ended::Done);
     let sent = report.targets["t0"].sent;
     assert!((1..=25).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
+async fn a_duration_ends_a_live_replay_also_without_traffic() {
+    let shadow = Shadow::ok().await;
+    let recording = Recording::new().await;
+    let job = Config {
+        which: Which::Live,
+        duration: Some(Duration::from_millis(200)),
+        pace: Pace::Arrival { delay: None },
+        ..config("live-duration", &[&shadow])
+    };
+    let report = recording.replay(job).await;
+    assert_eq!((report.ended, report.read), (Ended::Done, 0));
 }
 
 #[tokio::test]

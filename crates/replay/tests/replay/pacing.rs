@@ -117,20 +117,31 @@ async fn max_waits_for_nothing() {
     assert_eq!(report.targets["t0"].answered, 50);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn measure() {
-    for (name, pace, n) in [
-        ("m100", Pace::Rate(100.0), 300),
-        ("m1000", Pace::Rate(1000.0), 3000),
-        ("m5000", Pace::Rate(5000.0), 15000),
-        ("mmax", Pace::Max, 40000),
-    ] {
-        let shadow = Shadow::ok().await;
-        let mut recording = Recording::new().await;
-        recording.gets(n, THEN, MILLI);
-        let report = recording.replay(Config { pace, ..config(name, &[&shadow]) }).await;
-        let rate = n as f64 / report.duration_s;
-        println!("{name}: {:?} {rate:.0}/s in {:.2} s", report.lag_ms, report.duration_s);
-    }
+#[tokio::test]
+async fn stages_go_on_where_they_stopped() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    recording.gets(200, THEN, MILLI);
+    let file = recording.dir.path().join("outcomes.jsonl");
+    // Slow at first, then fast: the second start must not be slow again.
+    let stages = vec![
+        Stage { duration: Duration::ZERO, rate: 50.0 },
+        Stage { duration: Duration::from_secs(1), rate: 50.0 },
+        Stage { duration: Duration::ZERO, rate: 1000.0 },
+    ];
+    let job = Config {
+        pace: Pace::Stages(stages),
+        outcomes: Some(file.clone()),
+        ..config("stages-on", &[&shadow])
+    };
+    let running = recording.start(job.clone()).await;
+    shadow.wait_for(60).await;
+    running.stop().await;
+    let before = std::fs::read_to_string(&file).unwrap().lines().count();
+    std::fs::remove_file(&file).unwrap();
+    let report = recording.replay(job).await;
+    assert_eq!(report.targets["t0"].answered as usize, 200 - before);
+    let dues = dues(&file);
+    let took = dues[dues.len() - 1];
+    assert!((took - (dues.len() - 1) as f64).abs() < 0.1, "{took} ms for {}", dues.len());
 }
