@@ -1,5 +1,8 @@
 //! The agent as a whole, between real sockets and a real embedded log.
 
+// The helpers of a test fail it like the test itself.
+#![allow(clippy::unwrap_used)]
+
 mod agent {
     pub(crate) mod bodies;
     pub(crate) mod clients;

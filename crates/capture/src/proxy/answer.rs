@@ -12,7 +12,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::{
-    io::{read, write_both},
+    io::{SMALL, read, room, write_both},
     progress::{Progress, Waits},
     upload::{Seen, walk},
 };
@@ -110,7 +110,7 @@ impl Answer<'_> {
                     },
                 }
             }
-            let fault = match read(&mut self.upstream, self.buf).await {
+            let fault = match read(&mut self.upstream, self.buf, SMALL).await {
                 Ok(1..) => continue,
                 Ok(0) => Fault::Reset(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Fault::Reset(error),
@@ -194,7 +194,7 @@ impl Answer<'_> {
     }
 
     async fn read_more(&mut self) -> io::Result<usize> {
-        let mut reading = pin!(read(&mut self.upstream, self.buf));
+        let mut reading = pin!(read(&mut self.upstream, self.buf, room(self.body.data_len())));
         poll_fn(|cx| {
             self.progress.look(self.client.as_ref());
             reading.as_mut().poll(cx)

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     Proxy,
-    io::{make_room, read, write_both},
+    io::{SMALL, read, write_both},
     receive::Received,
     watchdog::Watchdog,
 };
@@ -93,6 +93,8 @@ impl<'a> Connection<'a> {
                     self.say(&mut stream, malformed.response()).await
                 }
             };
+            // Bytes behind an answer must never be taken for the next one.
+            self.from_upstream.clear();
             self.proxy.buffers.take_back(&mut self.from_upstream);
             match after {
                 After::Next => {}
@@ -127,8 +129,7 @@ impl<'a> Connection<'a> {
             let mut left = LINGER_BYTES;
             while left > 0 {
                 self.from_client.clear();
-                make_room(&mut self.from_client);
-                match read(&mut half, &mut self.from_client).await? {
+                match read(&mut half, &mut self.from_client, SMALL).await? {
                     0 => break,
                     n => left = left.saturating_sub(n),
                 }

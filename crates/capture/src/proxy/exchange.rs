@@ -90,6 +90,7 @@ impl Connection<'_> {
         };
         if let Some(malformed) = seen.fault {
             self.refused(malformed.reason);
+            self.answer.get_mut().discard();
             return self.say(client, malformed.response()).await;
         }
         let after = self.forward(client, facts, seen.len).await;
@@ -177,6 +178,7 @@ impl Connection<'_> {
         facts: Facts,
         sent: Sent,
     ) -> Ended {
+        self.proxy.buffers.lend(&mut self.from_upstream);
         let config = &self.proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
         let progress = Progress::new((!sent.whole).then_some(Waits::Upstream));
@@ -304,6 +306,7 @@ impl Connection<'_> {
             Ended::ClientGone => After::Close,
             Ended::Malformed(malformed, begun) => {
                 self.refused(malformed.reason);
+                self.answer.get_mut().discard();
                 if begun { abort(client) } else { self.say(client, malformed.response()).await }
             }
             Ended::ClientSilent(true) | Ended::UpstreamSilent(true) => abort(client),

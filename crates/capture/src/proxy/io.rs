@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::{io::AsyncReadExt, net::TcpStream, net::tcp::ReadHalf};
 
 /// First size of a read buffer; most messages fit.
-const SMALL: usize = 16 << 10;
+pub(super) const SMALL: usize = 16 << 10;
 
 /// Size while a body streams.
 const LARGE: usize = 64 << 10;
@@ -44,18 +44,22 @@ impl Buffers {
     }
 }
 
-/// Reads once. 0: the peer will send nothing more.
-pub(super) async fn read(from: &mut ReadHalf<'_>, buf: &mut BytesMut) -> io::Result<usize> {
-    make_room(buf);
+/// Reads once, into room of `size` if there is little left. 0: the peer will send
+/// nothing more.
+pub(super) async fn read(
+    from: &mut ReadHalf<'_>,
+    buf: &mut BytesMut,
+    size: usize,
+) -> io::Result<usize> {
+    if buf.spare_capacity_mut().len() < size / 4 {
+        buf.reserve(size);
+    }
     from.read_buf(buf).await
 }
 
-/// Room for the next read: more than before if the buffer was filled.
-pub(super) fn make_room(buf: &mut BytesMut) {
-    if buf.spare_capacity_mut().len() < SMALL / 4 {
-        let size = if buf.capacity() == 0 { SMALL } else { LARGE };
-        buf.reserve(size);
-    }
+/// Room for the next read of a body of which `so_far` bytes have come.
+pub(super) fn room(so_far: u64) -> usize {
+    if so_far < SMALL as u64 { SMALL } else { LARGE }
 }
 
 /// Writes both slices completely, together where the socket takes it.

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{connection::Connection, io::read};
+use super::{
+    connection::Connection,
+    io::{SMALL, read},
+};
 use crate::{
     clock::Moment,
     h1::{Malformed, Parsed, parse_request},
@@ -101,7 +104,7 @@ impl Connection<'_> {
                 half.readable().await?;
                 proxy.buffers.lend(from_client);
             }
-            read(&mut half, from_client).await
+            read(&mut half, from_client, SMALL).await
         });
         poll_fn(|cx| {
             if let Poll::Ready(result) = reading.as_mut().poll(cx) {

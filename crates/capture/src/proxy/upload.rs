@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::{
-    io::{read, write_both},
+    io::{read, room, write_both},
     progress::{Progress, Waits},
 };
 use crate::{
@@ -54,7 +54,7 @@ impl Upload<'_> {
                 Err(end) => return end,
             }
             self.progress.upload(Some(Waits::Client));
-            match read(&mut self.client, self.buf).await {
+            match read(&mut self.client, self.buf, room(self.body.data_len())).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Uploaded::ClientGone,
             }

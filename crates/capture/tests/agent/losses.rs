@@ -218,7 +218,7 @@ impl Append for Lossy {
         let number = state.numbers[at];
         if kind(entry) == b"request" {
             state.requests += 1;
-            if state.requests % self.every == 0 {
+            if state.requests.is_multiple_of(self.every) {
                 state.losses.push(Loss {
                     partition: entry.partition,
                     first: number,

@@ -92,6 +92,30 @@ fn a_switch_nobody_asked_for_is_502() {
 }
 
 #[test]
+fn bytes_behind_an_answer_are_never_taken_for_the_next_one() {
+    let upstream = Server::start(|client, server| {
+        // Both in one write, so that they arrive together.
+        while let Some(request) = client.request(server) {
+            let text = request.path;
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}\
+                 HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+                text.len()
+            ));
+        }
+    });
+    let agent = Agent::start(upstream.address, |config| config.threads = 1);
+    let mut client = agent.connect();
+    for n in 0..10 {
+        let path = format!("/{n}");
+        assert_eq!(client.get(&path).body, path.as_bytes());
+        assert_eq!(agent.connect().get(&path).body, path.as_bytes());
+    }
+    assert_eq!(upstream.connections(), 20);
+    agent.end();
+}
+
+#[test]
 fn a_reset_in_the_middle_of_an_answer_reaches_the_client() {
     let (go, wait) = signal();
     let upstream = Server::start(move |client, server| {
