@@ -54,8 +54,11 @@ impl KafkaLog {
         }
         let properties = Properties::new(brokers, &options.kafka);
         let admin = Admin::new(properties, options.connect_timeout)?;
-        let wanted =
-            Wanted { partitions: options.partitions, replicas: None, settings: BTreeMap::new() };
+        let wanted = Wanted {
+            partitions: options.partitions,
+            replicas: options.replicas,
+            settings: options.topic.clone(),
+        };
         let wanted = (mode == Mode::Create).then_some(&wanted);
         let name = topic.to_owned();
         let topic = admin.open(topic, wanted).await?;

@@ -61,6 +61,11 @@ pub struct LogOptions {
     pub retain_age: Option<Duration>,
     /// Kafka: properties of the user, passed to librdkafka.
     pub kafka: BTreeMap<String, String>,
+    /// Kafka: copies of each record of a topic that does not exist yet; three, or as
+    /// many as there are brokers, if not told.
+    pub replicas: Option<u32>,
+    /// Kafka: settings of a topic that does not exist yet, such as `retention.ms`.
+    pub topic: BTreeMap<String, String>,
 }
 
 impl Default for LogOptions {
@@ -75,6 +80,8 @@ impl Default for LogOptions {
             retain_bytes: None,
             retain_age: None,
             kafka: BTreeMap::new(),
+            replicas: None,
+            topic: BTreeMap::new(),
         }
     }
 }

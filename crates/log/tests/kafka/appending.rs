@@ -207,6 +207,29 @@ async fn a_topic_is_made_once_however_many_want_it() {
 }
 
 #[tokio::test]
+async fn a_topic_is_made_as_told_or_not_at_all() {
+    let topic = unique("told");
+    let settings = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    };
+    let address = broker::address(&topic);
+    for (options, word) in [
+        (LogOptions { replicas: Some(99), ..broker::options(2) }, "99 replicas"),
+        (LogOptions { topic: settings(&[("no.such", "1")]), ..broker::options(2) }, &*topic),
+    ] {
+        match Log::open(&address, options, Mode::Create).await {
+            Err(LogError::Refused(why)) => assert!(why.contains(word), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let brokers = [broker::addresses().to_owned()];
+    let told = settings(&[("retention.ms", "3600000")]);
+    let options = LogOptions { replicas: Some(1), topic: told, ..broker::options(2) };
+    let log = kafka::KafkaLog::open(&brokers, &topic, options, Mode::Create).await.expect("a log");
+    assert_eq!(log.retention(), Some(Duration::from_secs(3600)));
+}
+
+#[tokio::test]
 async fn batches_stay_below_what_the_topic_takes() {
     let topic = unique("limit");
     broker::create_topic(&topic, 1, &[("max.message.bytes", "100000")]).await;

@@ -37,9 +37,6 @@ struct Broker {
 /// `host:port[,host:port]`
 pub(crate) fn addresses() -> &'static str {
     static BROKER: OnceLock<Broker> = OnceLock::new();
-    // RUST_LOG=debug shows what librdkafka says, with UMBRA_TEST_KAFKA_DEBUG=cgrp,fetch more.
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     &BROKER.get_or_init(start).addresses
 }
 
@@ -84,6 +81,9 @@ pub(crate) fn options(partitions: u32) -> LogOptions {
 }
 
 pub(crate) fn with(partitions: u32, properties: &[(&str, &str)]) -> LogOptions {
+    // RUST_LOG=debug shows what librdkafka says, with UMBRA_TEST_KAFKA_DEBUG=cgrp,fetch more.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     // Members hear of a rebalance with their next heartbeat: every 3 s if left alone.
     let mut kafka = BTreeMap::from([("heartbeat.interval.ms".to_owned(), "200".to_owned())]);
     if let Ok(debug) = std::env::var("UMBRA_TEST_KAFKA_DEBUG") {

@@ -123,7 +123,11 @@ impl Poller {
                 }
             }
             Some(Rebalance::Revoke { partitions, lost: true }) => {
-                tracing::warn!(?partitions, topic = self.settings.topic, "lost by the group");
+                tracing::warn!(
+                    ?partitions,
+                    topic = self.settings.topic,
+                    "lost: the group gave them away"
+                );
                 self.withdraw(&partitions);
                 self.give_away(&partitions);
             }
