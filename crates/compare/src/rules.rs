@@ -6,6 +6,8 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
+use regex::bytes::Regex;
+
 use crate::{difference::Kind, number};
 
 /// Headers whose values differ between any two good answers. Their values are not
@@ -47,8 +49,9 @@ pub const VOLATILE_HEADERS: &[&str] = &[
 /// stands for a segment, `*` for anything. FIELD is a field as findings show it, with
 /// `*` for anything; it covers what is below it. WHAT is nothing (ignore), names of
 /// kinds (`value`, `order`, …: ignore these), a tolerance of numbers (`~0.01`, `~1%`)
-/// or of times (`~5s`), or `key=NAME` (elements of this array are matched by that
-/// member).
+/// or of times (`~5s`), `s/REGEX/TEXT/` (both values are rewritten so before they are
+/// compared), `key=NAME` (elements of this array are matched by that member), or `json`
+/// (this string holds JSON, which is compared by structure).
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Arc<[Arc<Rule>]>,
@@ -62,14 +65,16 @@ struct Rule {
     what: What,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum What {
     Ignore,
     Kinds(Vec<Kind>),
     Absolute(f64),
     Relative(f64),
     Seconds(f64),
+    Rewrite(Regex, String),
     Key(String),
+    Json,
 }
 
 impl Rules {
@@ -125,10 +130,36 @@ impl Rules {
 
     /// The rule that tolerates these two values, if there is one.
     pub(crate) fn tolerates(&self, field: &str, expected: &[u8], actual: &[u8]) -> Option<&str> {
-        let rule = self.rules.iter().find(|rule| {
-            rule.covers(field) && rule.what.tolerates(expected, actual).unwrap_or(false)
-        });
-        rule.map(|rule| rule.typed.as_str())
+        let mut covering = self.rules.iter().filter(|rule| rule.covers(field));
+        let rule = covering.find(|rule| rule.what.tolerates(expected, actual).unwrap_or(false));
+        let rewriting = || {
+            let mut rules = self
+                .rules
+                .iter()
+                .filter(|rule| matches!(rule.what, What::Rewrite(..)) && rule.covers(field));
+            let first = rules.next()?;
+            let all = || std::iter::once(first).chain(rules.clone());
+            let rewrite = |text: &[u8]| {
+                all().fold(text.to_vec(), |text, rule| match &rule.what {
+                    What::Rewrite(regex, by) => {
+                        regex.replace_all(&text, by.as_bytes()).into_owned()
+                    }
+                    _ => text,
+                })
+            };
+            (rewrite(expected) == rewrite(actual)).then_some(first)
+        };
+        rule.or_else(rewriting).map(|rule| rule.typed.as_str())
+    }
+
+    /// Whether the string at this field holds JSON.
+    pub(crate) fn holds_json(&self, field: impl FnOnce() -> String) -> bool {
+        let mut rules = self.rules.iter().filter(|rule| matches!(rule.what, What::Json)).peekable();
+        if rules.peek().is_none() {
+            return false;
+        }
+        let field = field();
+        rules.any(|rule| wildcard(&rule.field, &field))
     }
 
     pub(crate) fn array_key(&self, field: impl FnOnce() -> String) -> Option<String> {
@@ -155,17 +186,16 @@ fn is_volatile(field: &str, kind: Kind) -> bool {
 
 impl Rule {
     fn parse(line: &str) -> Result<Self, String> {
-        let mut words = line.split_whitespace().peekable();
         let is_method = |word: &str| word == "*" || word.bytes().all(|b| b.is_ascii_uppercase());
-        let mut endpoint = None;
-        let first = words.next().ok_or("is empty")?;
-        let field = if is_method(first) && words.peek().is_some_and(|path| path.starts_with('/')) {
-            let path = words.next().unwrap_or_default();
-            endpoint = Some((first.to_owned(), path.to_owned()));
-            words.next().ok_or("names no field")?
-        } else {
-            first
+        let (first, after) = word(line);
+        let (path, after_path) = word(after);
+        let (endpoint, (field, what)) = match is_method(first) && path.starts_with('/') {
+            true => (Some((first.to_owned(), path.to_owned())), word(after_path)),
+            false => (None, (first, after)),
         };
+        if field.is_empty() {
+            return Err("names no field".to_owned());
+        }
         let known = ["status", "failure", "header:", "trailer:", "set-cookie:", "body", "*"];
         if !known.iter().any(|start| field.starts_with(start)) {
             return Err(format!(
@@ -178,12 +208,7 @@ impl Rule {
             }
             _ => field.to_owned(),
         };
-        Ok(Self {
-            typed: line.trim().to_owned(),
-            endpoint,
-            field,
-            what: What::parse(&words.collect::<Vec<_>>())?,
-        })
+        Ok(Self { typed: line.trim().to_owned(), endpoint, field, what: What::parse(what.trim())? })
     }
 
     /// Whether the field is the rule's, or below it.
@@ -195,24 +220,48 @@ impl Rule {
 }
 
 impl What {
-    fn parse(words: &[&str]) -> Result<Self, String> {
-        match words {
-            [] => Ok(Self::Ignore),
-            [word] if word.starts_with('~') => Self::tolerance(&word[1..])
-                .ok_or_else(|| format!("'{word}' is not a tolerance: ~0.01, ~1%, ~5s")),
-            [word] if word.starts_with("key=") && word.len() > 4 => {
-                Ok(Self::Key(word[4..].to_owned()))
-            }
-            kinds => {
-                let kind = |word: &&str| {
-                    let text = serde_json::Value::String((*word).to_owned());
-                    serde_json::from_value(text).map_err(|_| {
-                        format!("'{word}' is not a kind of difference: missing, added, type, shape, value, order, count")
-                    })
-                };
-                kinds.iter().map(kind).collect::<Result<_, _>>().map(Self::Kinds)
-            }
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::Ignore);
         }
+        if text == "json" {
+            return Ok(Self::Json);
+        }
+        if let Some(tolerance) = text.strip_prefix('~') {
+            return Self::tolerance(tolerance)
+                .ok_or_else(|| format!("'{text}' is not a tolerance: ~0.01, ~1%, ~5s"));
+        }
+        if let Some(parts) = text.strip_prefix("s/") {
+            return Self::rewrite(parts);
+        }
+        if let Some(key) = text.strip_prefix("key=").filter(|key| !key.is_empty()) {
+            return Ok(Self::Key(key.to_owned()));
+        }
+        let kind = |word: &str| {
+            serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
+                format!(
+                    "'{word}' is not a kind of difference: missing, added, type, shape, value, \
+                     order, count"
+                )
+            })
+        };
+        text.split_whitespace().map(kind).collect::<Result<_, _>>().map(Self::Kinds)
+    }
+
+    /// What follows `s/`. A slash within is written `\/`.
+    fn rewrite(parts: &str) -> Result<Self, String> {
+        let end = |text: &str| {
+            text.match_indices('/').map(|(at, _)| at).find(|at| !text[..*at].ends_with('\\'))
+        };
+        let problem = || "not of the form s/REGEX/TEXT/".to_owned();
+        let middle = end(parts).ok_or_else(problem)?;
+        let (regex, text) = (&parts[..middle], &parts[middle + 1..]);
+        let last = end(text).filter(|last| last + 1 == text.len()).ok_or_else(problem)?;
+        let regex = Regex::new(&regex.replace("\\/", "/")).map_err(|error| {
+            let message = error.to_string();
+            message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(Self::Rewrite(regex, text[..last].replace("\\/", "/")))
     }
 
     fn tolerance(text: &str) -> Option<Self> {
@@ -261,6 +310,12 @@ fn time(text: &str) -> Option<f64> {
     let number = number::approximate(text)?;
     // Numbers of this size are milliseconds: as seconds they are beyond the year 5000.
     Some(if number.abs() >= 1e11 { number / 1000.0 } else { number })
+}
+
+/// The first word, and what follows it.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
 }
 
 fn path_matches(pattern: &str, path: &str) -> bool {

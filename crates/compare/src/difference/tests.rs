@@ -321,6 +321,16 @@ fn the_list_is_bounded() {
 }
 
 #[test]
+fn json_in_strings_on_request() {
+    let one = json(r#"{"p":"{\"a\":1,\"b\":2}","q":"x"}"#);
+    let other = json(r#"{"p":"{\"b\":2, \"a\":3}","q":"x"}"#);
+    assert_eq!(list(&one, &other), ["body.p value"]);
+    assert_eq!(with(&one, &other, &["body.p json"]), ["body.p.a value"]);
+    let broken = json(r#"{"p":"{\"b\":2","q":"x"}"#);
+    assert_eq!(with(&one, &broken, &["body.p json"]), ["body.p value"]);
+}
+
+#[test]
 fn explanations_name_the_rule() {
     let one = json(r#"{"a":1,"b":10,"c":1}"#);
     let mut other = json(r#"{"a":2,"b":11,"c":2}"#);

@@ -82,9 +82,7 @@ pub(crate) fn compare<'a>(
     match (expected, actual) {
         (Node::Map(one), Node::Map(other)) => maps(found, path, one, other),
         (Node::List(one), Node::List(other)) => lists(found, path, one, other),
-        (Node::Text(one), Node::Text(other)) if one != other => {
-            found.texts(&path.field(), one, other, &path.place());
-        }
+        (Node::Text(one), Node::Text(other)) => strings(found, path, one, other),
         (Node::Number(one), Node::Number(other)) => numbers(found, path, one, other),
         (Node::Bool(one), Node::Bool(other)) if one != other => {
             let note =
@@ -98,6 +96,18 @@ pub(crate) fn compare<'a>(
         }
         _ => {}
     }
+}
+
+fn strings(found: &mut Found<'_>, path: &Path<'_>, expected: &[u8], actual: &[u8]) {
+    if expected == actual {
+        return;
+    }
+    if found.rules.holds_json(|| path.field())
+        && let (Some(one), Some(other)) = (super::parse(expected), super::parse(actual))
+    {
+        return compare(found, &mut Path::new(&path.field()), &one, &other);
+    }
+    found.texts(&path.field(), expected, actual, &path.place());
 }
 
 fn numbers(found: &mut Found<'_>, path: &Path<'_>, expected: &str, actual: &str) {

@@ -86,9 +86,22 @@ fn tolerances() {
 
 #[test]
 fn all_problems_at_once() {
-    let lines = ["", "boddy.a", "GET /x", "body ~", "body ~x", "body colour", "body key=", "body"];
+    let lines = [
+        "",
+        "boddy.a",
+        "GET /x",
+        "body ~",
+        "body ~x",
+        "body colour",
+        "body key=",
+        "body s/a",
+        "body s/a/b",
+        "body s/(/b/",
+        "body s/a/b/c",
+        "body",
+    ];
     let problems = Rules::new(&lines).unwrap_err();
-    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert_eq!(problems.len(), lines.len() - 1, "{problems:#?}");
 }
 
 #[test]
@@ -120,4 +133,22 @@ fn wildcards() {
     ] {
         assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
     }
+}
+
+#[test]
+fn rewriting() {
+    for (rule, one, other, expected) in [
+        ("body s/v[0-9]+/v/", "api v1 x", "api v22 x", true),
+        ("body s/v[0-9]+/v/", "api v1 x", "api w1 x", false),
+        ("body s/a b/-/", "a b", "-", true),
+        ("body s/http:\\/\\/(\\w+)/$1/", "http://x/y", "x/y", true),
+        ("body s/x//", "axb", "ab", true),
+    ] {
+        let rules = rules(&[rule]);
+        let found = rules.tolerates("body", one.as_bytes(), other.as_bytes());
+        assert_eq!(found, expected.then_some(rule), "{rule} {one} {other}");
+    }
+    // One after the other.
+    let rules = rules(&["body s/a/b/", "body s/b/c/"]);
+    assert!(rules.tolerates("body", b"a", b"c").is_some());
 }

@@ -13,6 +13,9 @@ use crate::{
     statistics::{benjamini_hochberg, enough, fisher, mcnemar},
 };
 
+/// Most findings listed.
+const MAX_FINDINGS: usize = 1000;
+
 /// What can be said about all requests so far. Serializes to the `compare` object of a
 /// replay's result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,6 +41,8 @@ pub struct Report {
     pub paired: u64,
     /// The worst first.
     pub findings: Vec<Finding>,
+    /// How many more there are, less grave than those listed.
+    pub findings_omitted: usize,
     /// What was compared, by endpoint.
     pub endpoints: Vec<Coverage>,
 }
@@ -156,6 +161,8 @@ impl Report {
             (sum(|tally| tally.equal), sum(|tally| tally.different));
         let compared = equal + different;
         let (verdict, requests_needed) = judge(settings, &findings, compared);
+        let findings_omitted = findings.len().saturating_sub(MAX_FINDINGS);
+        findings.truncate(MAX_FINDINGS);
         Self {
             compared,
             equal,
@@ -167,6 +174,7 @@ impl Report {
             noise_measured: sum(|tally| tally.paired) > 0 || !learned.is_empty(),
             paired: sum(|tally| tally.paired),
             findings,
+            findings_omitted,
             endpoints: endpoints
                 .iter()
                 .map(|(name, tally)| coverage(settings, name, tally))
