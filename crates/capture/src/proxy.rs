@@ -4,6 +4,7 @@
 
 mod answer;
 mod connection;
+mod course;
 mod exchange;
 mod io;
 mod progress;

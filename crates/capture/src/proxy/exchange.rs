@@ -1,7 +1,7 @@
 //! One request and its answer.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future as _, pending, poll_fn},
     io,
     pin::pin,
@@ -17,15 +17,15 @@ use super::{
     Proxy,
     answer::{Answer, Answered, Asked},
     connection::{After, Connection},
+    course::{Course, Ended, Event},
     io::try_write_both,
-    progress::{Due, Patience, Progress, Waits},
+    progress::{Patience, Progress, Waits},
     receive::Started,
     tunnel::tunnel,
-    upload::{Upload, Uploaded, look},
+    upload::{Upload, look},
 };
 use crate::{
-    h1::{ForwardChanges, Malformed, MethodKind, Version, error_response, write_request_head},
-    tee::{AnswerTee, RequestTee},
+    h1::{ForwardChanges, MethodKind, Version, error_response, write_request_head},
     upstream::Fault,
 };
 
@@ -49,26 +49,6 @@ struct Sent {
     at_hand: usize,
     /// All of it: nothing is left to upload.
     whole: bool,
-}
-
-/// How an exchange over one upstream connection ended.
-enum Ended {
-    /// By the answer; whether all of the request was passed on.
-    Answer(Answered, bool),
-    /// The client is gone.
-    ClientGone,
-    /// The client sent nothing for too long; whether an answer had begun.
-    ClientSilent(bool),
-    /// The client's body is refused; whether an answer had begun.
-    Malformed(Malformed, bool),
-    /// Too long without an answer's head, or without reading the request.
-    UpstreamSilent(bool),
-}
-
-enum Event {
-    Uploaded(Uploaded),
-    Answered(Answered),
-    Due(Due),
 }
 
 impl Connection<'_> {
@@ -221,14 +201,24 @@ impl Connection<'_> {
             },
         };
         let mut answering = pin!(answer.run());
-        let mut answered: Option<Answered> = None;
-        let mut sending = !sent.whole;
+        let mut course = Course {
+            request,
+            answer: &self.answer,
+            progress: &progress,
+            uploaded: &uploaded,
+            begun: &begun,
+            waits_for_upgrade: facts.upgrade,
+            sending: !sent.whole,
+            answered: None,
+        };
         loop {
             let event = poll_fn(|cx| {
-                if sending && let Poll::Ready(end) = uploading.as_mut().poll(cx) {
+                if course.sending
+                    && let Poll::Ready(end) = uploading.as_mut().poll(cx)
+                {
                     return Poll::Ready(Event::Uploaded(end));
                 }
-                if answered.is_none()
+                if course.answered.is_none()
                     && let Poll::Ready(end) = answering.as_mut().poll(cx)
                 {
                     return Poll::Ready(Event::Answered(end));
@@ -237,46 +227,8 @@ impl Connection<'_> {
                 progress.poll_due(cx, watchdog, patience, open_at).map(Event::Due)
             })
             .await;
-            match event {
-                Event::Uploaded(end) => {
-                    sending = false;
-                    progress.upload(None);
-                    match (end, answered.take()) {
-                        (Uploaded::Whole, before) => {
-                            uploaded.set(true);
-                            record_uploaded(request, &self.answer, facts);
-                            if let Some(answered) = before {
-                                return Ended::Answer(answered, true);
-                            }
-                        }
-                        // The answer is complete, only its request is not.
-                        (_, Some(answered)) => return Ended::Answer(answered, false),
-                        (Uploaded::ClientGone, None) => return Ended::ClientGone,
-                        (Uploaded::Malformed(malformed), None) => {
-                            return Ended::Malformed(malformed, begun.get());
-                        }
-                        // It may have answered before it closed.
-                        (Uploaded::UpstreamGone, None) => {}
-                    }
-                }
-                Event::Answered(end) => {
-                    progress.answer(None);
-                    // RFC 9112 9.6: an early answer. If the upstream keeps reading,
-                    // it gets the rest, and both connections can go on.
-                    let reads_on = matches!(end, Answered::Whole { upstream: true, .. });
-                    if !(sending && reads_on) {
-                        return Ended::Answer(end, uploaded.get());
-                    }
-                    answered = Some(end);
-                }
-                Event::Due(Due::Open) => request.borrow_mut().write_open(),
-                Event::Due(Due::StreamSilent) => progress.look_for_client(),
-                Event::Due(due) => match (answered.take(), due) {
-                    (Some(answered), _) => return Ended::Answer(answered, false),
-                    (None, Due::ClientSilent) => return Ended::ClientSilent(begun.get()),
-                    (None, Due::ClientGone) => return Ended::ClientGone,
-                    (None, _) => return Ended::UpstreamSilent(begun.get()),
-                },
+            if let Some(ended) = course.on(event) {
+                return ended;
             }
         }
     }
@@ -345,18 +297,6 @@ impl Connection<'_> {
         if request.is_lost() {
             self.answer.get_mut().discard();
         }
-    }
-}
-
-/// All of the request has been passed on, while its answer is still to come.
-fn record_uploaded(request: &RefCell<RequestTee>, answer: &RefCell<AnswerTee>, facts: Facts) {
-    if facts.upgrade {
-        return;
-    }
-    let mut request = request.borrow_mut();
-    request.emit();
-    if request.is_lost() {
-        answer.borrow_mut().discard();
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Upload<'a> {
 }
 
 /// How it ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Uploaded {
     /// All of it has been passed on.
     Whole,
