@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use prost::Message;
-use umbra_log::{Delivery, Journal, LogError};
+use tokio::sync::{mpsc, oneshot};
+use umbra_log::{Delivery, Journal, Log, LogError};
 
 /// One entry of the journal `dead`.
 #[derive(Clone, PartialEq, Message)]
@@ -31,18 +32,38 @@ pub struct DeadLetter {
     pub payload: Bytes,
 }
 
-/// The journal, as one job writes it.
-#[derive(Debug)]
+/// Letters on their way; each sender waits for its own, so there are at most as many
+/// as pipelines.
+const QUEUE: usize = 16;
+
+/// Where the pipelines of a job hand in what they keep aside.
+#[derive(Debug, Clone)]
 pub(crate) struct DeadLetters {
-    journal: Journal,
     job: String,
+    keeper: mpsc::Sender<Letter>,
+}
+
+/// Writes what is handed in. The journal is made when it is needed first: a job
+/// without dead letters leaves nothing, and needs no leave to.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    letters: mpsc::Receiver<Letter>,
+    journal: Option<Journal>,
+}
+
+#[derive(Debug)]
+struct Letter {
+    bytes: Vec<u8>,
+    kept: oneshot::Sender<Result<(), LogError>>,
+}
+
+/// Both ends.
+pub(crate) fn dead_letters(job: &str) -> (DeadLetters, Keeper) {
+    let (keeper, letters) = mpsc::channel(QUEUE);
+    (DeadLetters { job: job.to_owned(), keeper }, Keeper { letters, journal: None })
 }
 
 impl DeadLetters {
-    pub(crate) fn new(journal: Journal, job: &str) -> Self {
-        Self { journal, job: job.to_owned() }
-    }
-
     /// Keeps the record; it may be settled once this has returned.
     pub(crate) async fn keep(
         &self,
@@ -59,6 +80,29 @@ impl DeadLetters {
             time_ns: delivery.time_ns,
             payload: delivery.payload.clone(),
         };
-        self.journal.append(&letter.encode_to_vec()).await.map(|_| ())
+        let gone = || LogError::Io("nobody keeps dead letters any more".to_owned());
+        let (kept, result) = oneshot::channel();
+        let letter = Letter { bytes: letter.encode_to_vec(), kept };
+        self.keeper.send(letter).await.map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+}
+
+impl Keeper {
+    /// Keeps letters for as long as it is polled.
+    pub(crate) async fn serve(&mut self, log: &Log) {
+        while let Some(letter) = self.letters.recv().await {
+            let result = self.append(log, &letter.bytes).await;
+            // Whoever has gone does not settle the record, and it comes again.
+            let _ = letter.kept.send(result);
+        }
+    }
+
+    async fn append(&mut self, log: &Log, bytes: &[u8]) -> Result<(), LogError> {
+        let journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => log.journal("dead").await?,
+        };
+        self.journal.insert(journal).append(bytes).await.map(|_| ())
     }
 }

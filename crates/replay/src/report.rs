@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::tally::Tally;
 
+#[cfg(test)]
+mod tests;
+
 /// What a replay did. The counts are those of this process.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {

@@ -15,7 +15,7 @@ use crate::{
     alarm::Alarm,
     clock::{JobClock, TimeBase},
     config::{Config, Target},
-    dead::DeadLetters,
+    dead::{DeadLetters, Keeper, dead_letters},
     error::ReplayError,
     job::{DONE, JobJournal},
     outcomes::OutcomeFile,
@@ -39,7 +39,7 @@ pub(crate) struct Job {
     pub journal: Arc<JobJournal>,
     pub clock: JobClock,
     pub alarm: Arc<Alarm>,
-    pub dead: Arc<DeadLetters>,
+    pub dead: DeadLetters,
     pub outcomes: Option<Arc<OutcomeFile>>,
     pub stats: Stats,
 }
@@ -79,7 +79,8 @@ struct Replay<'a> {
     time: TimeBase,
     journal: Arc<JobJournal>,
     alarm: Arc<Alarm>,
-    dead: Arc<DeadLetters>,
+    dead: DeadLetters,
+    keeper: Keeper,
     outcomes: Option<Arc<OutcomeFile>>,
     targets: Vec<Prepared>,
     carries: BTreeMap<String, Carry>,
@@ -137,12 +138,13 @@ impl<'a> Replay<'a> {
             None => None,
         };
         let journal = JobJournal::new(log.journal("jobs").await?, &config.job, time);
-        let dead = DeadLetters::new(log.journal("dead").await?, &config.job);
+        let (dead, keeper) = dead_letters(&config.job);
         let alarm = Alarm::start(time)
             .map_err(|error| ReplayError::Io(format!("the pacer's thread: {error}")))?;
         Ok(Self {
             journal: Arc::new(journal),
-            dead: Arc::new(dead),
+            dead,
+            keeper,
             alarm: Arc::new(alarm),
             carries: BTreeMap::new(),
             config,
@@ -171,7 +173,7 @@ impl<'a> Replay<'a> {
             journal: Arc::clone(&self.journal),
             clock: JobClock::new(Arc::clone(&self.journal), self.time, planned.run),
             alarm: Arc::clone(&self.alarm),
-            dead: Arc::clone(&self.dead),
+            dead: self.dead.clone(),
             outcomes: self.outcomes.clone(),
             stats: self.stats.clone(),
         });
@@ -197,7 +199,11 @@ impl<'a> Replay<'a> {
             );
             pipelines.spawn(Box::pin(pipeline.run(stop.clone())));
         }
-        let ended = join(pipelines, &stop).await?;
+        // The keeper lives as long as `self.dead`: only the pipelines end.
+        let ended = tokio::select! {
+            ended = join(pipelines, &stop) => ended?,
+            () = self.keeper.serve(self.log) => Vec::new(),
+        };
         let outcome = self.take(ended);
         self.end_run(planned, &outcome).await?;
         Ok(outcome)

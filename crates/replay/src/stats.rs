@@ -23,6 +23,9 @@ use prometheus_client::{
 
 use crate::{outcome::Class, tally::Skip};
 
+#[cfg(test)]
+mod tests;
+
 type Labels = Vec<(&'static str, String)>;
 
 /// Counts and state of a replay. Cheap to clone; all clones are one.

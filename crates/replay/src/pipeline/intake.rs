@@ -124,7 +124,10 @@ impl Pipeline {
         let now = self.now();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let line = Connection { agent, id: request.connection };
+        // Requests of an HTTP/2 connection ran beside each other: they have no order.
+        let multiplexed = request.version >= pb::Version::Http2 as i32;
+        let ordered = self.order.is_some() && !multiplexed;
+        let line = ordered.then_some(Connection { agent, id: request.connection });
         let place = (request.start_ns, delivery.partition, delivery.offset);
         let mut refused = None;
         let assembling = Assembly::concerns(&request);
@@ -138,7 +141,7 @@ impl Pipeline {
             stage: Stage::Assembling,
             place,
             agent,
-            line: self.order.is_some().then_some(line),
+            line,
             body,
             attempt: delivery.attempt,
             deliveries: vec![delivery],

@@ -207,3 +207,20 @@ async fn a_slow_answer_holds_its_connection_and_no_other() {
     let behind = paths.iter().position(|path| path == "/0/1").unwrap();
     assert_eq!(behind, 17, "all of the others went before: {paths:?}");
 }
+
+#[tokio::test]
+async fn requests_of_an_http2_connection_do_not_wait_for_each_other() {
+    let shadow = Shadow::start(|seen| match seen.path.as_str() {
+        "/0" => Reply::After(Duration::from_millis(400)),
+        _ => Reply::Status(200),
+    })
+    .await;
+    let mut recording = Recording::new().await;
+    for number in 0..10 {
+        let mut request = recording.make(&number.to_string(), THEN + number, 3, number);
+        request.version = umbra_record::pb::Version::Http2 as i32;
+        recording.request(request);
+    }
+    let report = recording.replay(config("h2", &[&shadow])).await;
+    assert_eq!((report.targets["t0"].answered, report.targets["t0"].held_by_order), (10, 0));
+}
