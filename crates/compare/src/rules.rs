@@ -109,10 +109,13 @@ impl Rules {
         Self { rules: self.rules.iter().filter(applies).cloned().collect() }
     }
 
-    /// The line that would silence a finding.
-    pub fn silencing(endpoint: &str, field: &str, kind: Kind) -> String {
+    /// The line that would silence a finding; `None` for what is counted together with
+    /// others beyond a bound.
+    pub fn silencing(endpoint: &str, field: &str, kind: Kind) -> Option<String> {
         // A space would end the field; an asterisk stands for it.
-        format!("{endpoint} {} {kind}", field.replace(char::is_whitespace, "*"))
+        let field = field.replace(char::is_whitespace, "*");
+        let line = format!("{endpoint} {field} {kind}");
+        Rule::parse(&line).ok().map(|_| line)
     }
 
     /// The rule that ignores it, if there is one.
@@ -196,7 +199,8 @@ impl Rule {
         if field.is_empty() {
             return Err("names no field".to_owned());
         }
-        let known = ["status", "failure", "header:", "trailer:", "set-cookie:", "body", "*"];
+        let known =
+            ["status", "failure", "latency", "header:", "trailer:", "set-cookie:", "body", "*"];
         if !known.iter().any(|start| field.starts_with(start)) {
             return Err(format!(
                 "'{field}' is not a field: status, failure, header:NAME, …, body.PATH"
@@ -213,9 +217,13 @@ impl Rule {
 
     /// Whether the field is the rule's, or below it.
     fn covers(&self, field: &str) -> bool {
-        let below = |at: usize| field.is_char_boundary(at) && wildcard(&self.field, &field[..at]);
+        let steps: &[char] = match field.split([':', '.', '[']).next() {
+            Some("body") => &['.', '['],
+            Some("set-cookie") => &[';'],
+            _ => &[],
+        };
         wildcard(&self.field, field)
-            || field.match_indices(['.', '[', ';']).any(|(at, _)| below(at))
+            || field.match_indices(steps).any(|(at, _)| wildcard(&self.field, &field[..at]))
     }
 }
 

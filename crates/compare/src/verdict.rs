@@ -20,7 +20,7 @@ use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Difference, Kind, endpoint::Tree};
+use crate::{Difference, Kind, Rules, endpoint::Tree};
 use tally::Tally;
 
 /// Which request two answers belong to.
@@ -141,7 +141,16 @@ impl Verdict {
 
     /// Counts how long the two answers of a request took, baseline's first. To be called
     /// for a request that [`Verdict::compared`] counted.
-    pub fn timed(&mut self, request: &RequestKey<'_>, expected_ns: u64, actual_ns: u64) {
+    pub fn timed(
+        &mut self,
+        request: &RequestKey<'_>,
+        expected_ns: u64,
+        actual_ns: u64,
+        rules: &Rules,
+    ) {
+        if rules.ignores("latency", Kind::Slower).is_some() {
+            return;
+        }
         let tally = self.endpoints.of(request.method, request.path);
         tally.latencies.add(expected_ns, actual_ns);
     }

@@ -87,7 +87,7 @@ fn judge(seed: u64, faulty: &str, fault: Option<Fault>) -> Report {
         let noise = differences(&first, &second, &rules);
         verdict.compared(&request, &differences(&first, &candidate, &rules), Some(&noise));
         let slow = candidate.timing.map_or(0, |timing| timing.end_ns);
-        verdict.timed(&request, times.0, times.1 + slow);
+        verdict.timed(&request, times.0, times.1 + slow, &rules);
     }
     verdict.finish()
 }

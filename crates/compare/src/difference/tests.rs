@@ -449,7 +449,7 @@ proptest! {
         let (one, other) = (json(&one.to_string()), json(&other.to_string()));
         let found = differences(&one, &other, &Rules::default());
         let lines: Vec<String> =
-            found.iter().map(|d| Rules::silencing("GET /x", &d.field, d.kind)).collect();
+            found.iter().filter_map(|d| Rules::silencing("GET /x", &d.field, d.kind)).collect();
         let rules = Rules::new(&lines).unwrap().for_request("GET", "/x");
         prop_assert_eq!(differences(&one, &other, &rules), []);
     }

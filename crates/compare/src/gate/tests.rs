@@ -1,7 +1,7 @@
 //! What is accepted, and when it holds.
 
 use super::*;
-use crate::{Difference, Kind, RequestKey, Settings, Verdict};
+use crate::{Difference, Kind, RequestKey, Rules, Settings, Verdict};
 
 fn held(gate: &str, report: &Report) -> Vec<String> {
     gate.parse::<Gate>().unwrap().held(report)
@@ -19,7 +19,7 @@ fn report(requests: u32, failing: u32, slow_ns: u64) -> Report {
         let request = RequestKey { id: &id_bytes, method: "GET", path: "/x" };
         let found = if id < failing { &failure[..] } else { &[] };
         verdict.compared(&request, found, Some(&[]));
-        verdict.timed(&request, 10_000_000, 10_000_000 + slow_ns);
+        verdict.timed(&request, 10_000_000, 10_000_000 + slow_ns, &Rules::default());
     }
     verdict.finish()
 }

@@ -22,6 +22,8 @@ fn fields() {
         ("header:x-*", "header:x-a", true),
         ("header:etag", "header:etag2", false),
         ("set-cookie:sid", "set-cookie:sid;secure", true),
+        ("header:x", "header:x.y", false),
+        ("set-cookie:a", "set-cookie:a.b", false),
         ("status", "status", true),
         ("*", "status", true),
     ] {
@@ -112,8 +114,9 @@ fn a_silencing_line_silences() {
         ("set-cookie:sid;secure", Kind::Missing),
         ("body[\"a b\"]", Kind::Shape),
         ("body.{}", Kind::Order),
+        ("latency", Kind::Slower),
     ] {
-        let line = Rules::silencing("GET /users/{id}", field, kind);
+        let line = Rules::silencing("GET /users/{id}", field, kind).unwrap();
         let rules = rules(&[&line]).for_request("GET", "/users/7");
         assert_eq!(rules.ignores(field, kind), Some(line.as_str()));
         assert_eq!(rules.ignores(field, Kind::Count), None, "{line}");

@@ -89,7 +89,7 @@ pub struct Finding {
     /// That one and others.
     pub examples: Vec<Example>,
     /// The rule that would silence it.
-    pub ignore: String,
+    pub ignore: Option<String>,
 }
 
 /// What to make of a difference, from the worst to the least.

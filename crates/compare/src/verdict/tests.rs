@@ -3,6 +3,7 @@
 use proptest::{collection, prelude::*};
 
 use super::*;
+use crate::Rules;
 
 fn difference(field: &str, kind: Kind) -> Difference {
     Difference { field: field.to_owned(), kind, note: format!("note of {field}") }
@@ -65,7 +66,7 @@ fn seven_of_seven_confirm() {
     let report = verdict.finish();
     assert_eq!(classes(&report), one("body.a value", Class::Confirmed));
     assert_eq!(report.verdict, Judgement::Different);
-    assert_eq!(report.findings[0].ignore, "GET /x body.a value");
+    assert_eq!(report.findings[0].ignore.as_deref(), Some("GET /x body.a value"));
     assert_eq!(report.findings[0].example.as_ref().unwrap().note, "note of body.a");
 }
 
@@ -202,6 +203,7 @@ fn an_enemy_cannot_make_it_grow() {
     // What is beyond the bound is still counted, together.
     assert_eq!(report.verdict, Judgement::Different);
     assert_eq!(report.findings[0].field, "(other fields)");
+    assert_eq!(report.findings[0].ignore, None);
     let size = serde_json::to_vec(&verdict).unwrap().len();
     assert!(size < 16 << 20, "{size} bytes");
 }
@@ -262,12 +264,13 @@ proptest! {
 
 #[test]
 fn times_are_findings_only_under_the_same_load() {
+    let rules = Rules::default();
     for same_load in [false, true] {
         let mut verdict = Verdict::new(Settings { same_load, ..Settings::default() });
         for id in 0..100u32 {
             let id = id.to_be_bytes();
             verdict.compared(&key(&id), &[], Some(&[]));
-            verdict.timed(&key(&id), 10_000_000, 60_000_000);
+            verdict.timed(&key(&id), 10_000_000, 60_000_000, &rules);
         }
         let report = verdict.finish();
         let latency = report.endpoints[0].latency.unwrap();
@@ -331,4 +334,23 @@ fn noise_can_be_learned_before() {
         elsewhere.compared(&request, &time, None);
     }
     assert_eq!(classes(&elsewhere.finish()), one("body.t value", Class::New));
+}
+
+#[test]
+fn a_silenced_time_is_not_counted() {
+    let rules = Rules::new(&["GET /x latency"]).unwrap();
+    let mut verdict = Verdict::default();
+    verdict.compared(&key(b"1"), &[], Some(&[]));
+    verdict.timed(&key(b"1"), 1, 2, &rules.for_request("GET", "/x"));
+    assert_eq!(verdict.finish().endpoints[0].latency, None);
+}
+
+#[test]
+fn deep_paths_can_be_stored() {
+    let path = "/a".repeat(1000);
+    let mut verdict = Verdict::default();
+    verdict.compared(&RequestKey { id: b"1", method: "GET", path: &path }, &[], None);
+    let stored = serde_json::to_string(&verdict).unwrap();
+    let back: Verdict = serde_json::from_str(&stored).unwrap();
+    assert_eq!(back.finish(), verdict.finish());
 }
