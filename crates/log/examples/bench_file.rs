@@ -1,7 +1,7 @@
-//! How fast the embedded log is on this machine and disk: append rate, how far a
-//! reader is behind a writer at 5,000 records a second, and the rate of reading
-//! everything. Run it in release mode; a directory may be named (default: a
-//! temporary one).
+//! How fast the embedded log is on this machine and disk: append rate, the first
+//! record of a time, the rate of reading everything, and how far a reader is behind
+//! a writer at several rates. Run it in release mode; a directory may be named
+//! (default: a temporary one).
 
 #![allow(
     clippy::disallowed_methods,
@@ -47,7 +47,9 @@ async fn main() -> ExitCode {
 
 async fn run(directory: &std::path::Path) -> Result<(), LogError> {
     let log = FileLog::open(directory, LogOptions::default(), Mode::Create)?;
+    let begin = now_ns();
     append(&log).await?;
+    first(&log, begin.midpoint(now_ns())).await?;
     for _ in 0..3 {
         read_all(&log, None).await?;
     }
@@ -120,6 +122,31 @@ async fn append(log: &FileLog) -> Result<(), LogError> {
     );
     drop(appender);
     Ok(())
+}
+
+/// How long until the first record of a time is there, without reading what is
+/// before it.
+async fn first(log: &FileLog, time_ns: u64) -> Result<(), LogError> {
+    let begin = Instant::now();
+    let start = Start::At(log.offsets_for_time(time_ns)?);
+    let found = begin.elapsed();
+    let mut tail = log.tail(&TailOptions { start, ..TailOptions::default() })?;
+    let mut early = 0u64;
+    loop {
+        if let Event::Delivery(delivery) = tail.next().await? {
+            let reached = delivery.time_ns >= time_ns;
+            delivery.done();
+            if reached {
+                break;
+            }
+            early += 1;
+        }
+    }
+    println!(
+        "first record of a time in the middle: {:.2?} (found in {found:.2?}, {early} earlier ones read)",
+        begin.elapsed()
+    );
+    tail.close(Duration::from_secs(10)).await
 }
 
 async fn read_all(log: &FileLog, group: Option<&str>) -> Result<(), LogError> {
