@@ -98,6 +98,7 @@ pub enum Mode {
 /// An open log of either kind. Cheap to keep; holds no lock until an appender or
 /// a tail is made of it.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process has one or two of them")]
 pub enum Log {
     /// Embedded.
     File(FileLog),
