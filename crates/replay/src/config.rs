@@ -38,9 +38,9 @@ pub struct Config {
     pub writes: bool,
     /// Send to the upstream the records came from.
     pub allow_production: bool,
-    /// The largest body that can be replayed. What is held of the log in memory, per
-    /// target, stays below four times this on an embedded log, below this for each
-    /// partition on Kafka; and below 16,384 records.
+    /// The largest body that can be replayed (from Kafka: half of this). What is held
+    /// of the log in memory, per target, stays below four times this on an embedded
+    /// log, below twice this for each partition on Kafka; and below 16,384 records.
     pub read_ahead_bytes: usize,
     /// How long in-flight requests may take after a stop.
     pub drain: Duration,

@@ -68,23 +68,18 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(log: &Log, read_ahead_bytes: usize, partitions: usize) -> Self {
-        let body = read_ahead_bytes;
         let partitions = partitions.max(1);
-        match log {
-            Log::File(_) => Self {
-                body,
-                bytes: body.saturating_mul(4),
-                share_bytes: body.saturating_mul(4),
-                share_records: READ_AHEAD_RECORDS,
-                divided: false,
-            },
-            Log::Kafka(_) => Self {
-                body,
-                bytes: body.saturating_mul(partitions.max(4)),
-                share_bytes: body,
-                share_records: READ_AHEAD_RECORDS / partitions,
-                divided: true,
-            },
+        let (body, shares) = match log {
+            Log::File(_) => (read_ahead_bytes, 1),
+            Log::Kafka(_) => (read_ahead_bytes / 2, partitions),
+        };
+        let share_bytes = body.saturating_mul(4);
+        Self {
+            body,
+            bytes: share_bytes.saturating_mul(shares),
+            share_bytes,
+            share_records: READ_AHEAD_RECORDS / shares,
+            divided: shares > 1,
         }
     }
 }

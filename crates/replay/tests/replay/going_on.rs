@@ -39,6 +39,27 @@ async fn stopped_in_the_middle_it_sends_the_rest_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn after_a_stop_it_goes_on_at_the_recorded_spacing() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    recording.gets(100, THEN, 5 * MILLI);
+    let job = Config { pace: Pace::Recorded { speed: 1.0 }, ..config("spacing", &[&shadow]) };
+    let running = recording.start(job.clone()).await;
+    shadow.wait_for(20).await;
+    running.stop().await;
+    let before = shadow.seen().len();
+    // By the old clock all of the rest would be due by now.
+    let stopped = now();
+    until(|| now() > stopped + 600 * MILLI).await;
+    recording.replay(job).await;
+    let seen = &shadow.seen()[before..];
+    assert_eq!(before + seen.len(), 100);
+    let took = seen[seen.len() - 1].at - seen[0].at;
+    let recorded = Duration::from_millis(5 * (seen.len() as u64 - 1));
+    assert!(took >= recorded.mul_f64(0.95), "{took:?} instead of {recorded:?}");
+}
+
+#[tokio::test]
 async fn killed_in_the_middle_nothing_is_missing() {
     let shadow = Shadow::start(|_| Reply::After(Duration::from_millis(3))).await;
     let mut recording = Recording::new().await;
