@@ -121,9 +121,13 @@ fn look(found: &mut Found<'_>) {
     if expected.status != actual.status {
         found.add("status", Kind::Value, || arrow(&status(expected), &status(actual)));
     }
-    if expected.failure != actual.failure {
-        let name = |answer: &Answer| answer.failure.clone().unwrap_or_else(|| "none".to_owned());
-        found.add("failure", Kind::Value, || arrow(&name(expected), &name(actual)));
+    match (&expected.failure, &actual.failure) {
+        (None, Some(failure)) => found.add("failure", Kind::Added, || failure.clone()),
+        (Some(failure), None) => found.add("failure", Kind::Missing, || failure.clone()),
+        (one, other) if one != other => found.add("failure", Kind::Value, || {
+            arrow(one.as_deref().unwrap_or_default(), other.as_deref().unwrap_or_default())
+        }),
+        _ => {}
     }
     // An answer that never came has no fields and no body: said once, above.
     if expected.status != 0 && actual.status != 0 {

@@ -221,7 +221,7 @@ const FAULTS: &[Planted] = &[
                 *answer = Answer { failure: Some("refused".to_owned()), ..Answer::default() };
             }
         },
-        &[("failure", Kind::Value), ("status", Kind::Value)],
+        &[("failure", Kind::Added), ("status", Kind::Value)],
     ),
 ];
 

@@ -55,12 +55,12 @@ fn a_place_with_too_many_words_is_folded() {
 #[test]
 fn an_enemy_cannot_make_it_grow() {
     let mut tree: Tree<Sum> = Tree::default();
-    for at in 0..60_000u64 {
+    for at in 0..12_000u64 {
         let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let word = |shift: u32| format!("w{}z", (mixed >> shift) % 150);
         tree.of("GET", &format!("/{}/{}/{}", word(1), word(20), word(40))).0 += 1;
     }
-    assert_eq!(sum(&tree), 60_000);
+    assert_eq!(sum(&tree), 12_000);
     assert!(tree.endpoints().len() <= 2_001, "{}", tree.endpoints().len());
     assert_eq!(tree.endpoints().last().unwrap().0, "(other endpoints)");
 }

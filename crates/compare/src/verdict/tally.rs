@@ -94,7 +94,9 @@ impl Tally {
         } else {
             self.different += 1;
         }
-        self.failed += u64::from(candidate.iter().any(|difference| difference.field == "failure"));
+        // A failure that is missing is one of the baseline.
+        let failed = |d: &Difference| d.field == "failure" && d.kind != Kind::Missing;
+        self.failed += u64::from(candidate.iter().any(failed));
         self.paired += u64::from(noise.is_some());
 
         // By counter, because fields beyond the bound share one, which a request moves
