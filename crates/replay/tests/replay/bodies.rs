@@ -140,8 +140,41 @@ async fn large_bodies_fit_beside_a_full_read_ahead() {
         }
     }
     let mut job = config("room", &[&shadow]);
-    job.read_ahead_bytes = 1 << 20;
+    // A Kafka reader takes bodies up to half of it.
+    job.read_ahead_bytes = 2 << 20;
     let report = recording.replay(job).await;
     assert_eq!(report.targets["t0"].answered, 120 + large, "{:?}", report.targets["t0"].skipped);
     assert_eq!(shadow.seen().iter().filter(|seen| seen.body.len() == 900_000).count(), 6);
+}
+
+#[tokio::test]
+async fn thirty_megabytes_arrive_among_others() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let piece = vec![b'x'; 800_000];
+    // All in one partition, so that its share of the read-ahead fills.
+    for i in 0..60u64 {
+        let mut request = recording.make(&format!("m{i}"), THEN + i, 4 * i, 0);
+        request.method = "POST".into();
+        request.body = Some(piece.clone().into());
+        request.body_length = 800_000;
+        recording.request(request);
+        if i % 20 == 10 {
+            let mut request = recording.make(&format!("large{i}"), THEN + i, 4000 + 4 * i, 0);
+            request.method = "POST".into();
+            request.parts = 38;
+            request.body_length = 38 * 800_000;
+            recording.request(request.clone());
+            for index in 0..38 {
+                recording.append(0, THEN, Body::Part(part(&request, index, &piece)));
+                recording.flush().await;
+            }
+        }
+        recording.flush().await;
+    }
+    let mut job = config("thirty", &[&shadow]);
+    job.targets[0].concurrency = 2;
+    let report = recording.replay(job).await;
+    assert_eq!(report.targets["t0"].answered, 63, "{:?}", report.targets["t0"].skipped);
+    assert_eq!(shadow.seen().iter().filter(|seen| seen.body.len() == 38 * 800_000).count(), 3);
 }
