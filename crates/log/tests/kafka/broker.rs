@@ -15,7 +15,9 @@ use std::{
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
 };
 use umbra_log::{Address, Log, LogOptions, Mode};
@@ -113,8 +115,23 @@ pub(crate) async fn create_topic(name: &str, partitions: i32, settings: &[(&str,
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let results = admin().create_topics([&topic], &AdminOptions::new()).await.expect("created");
+    let admin = admin();
+    let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("created");
     results[0].as_ref().expect("created");
+    // With several brokers, not all of them know the settings at once.
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut agreed = 0;
+    while agreed < 5 {
+        assert!(tokio::time::Instant::now() < deadline, "the settings of {name} do not arrive");
+        let asked = [&ResourceSpecifier::Topic(name)];
+        let told = admin.describe_configs(asked, &AdminOptions::new()).await.expect("an answer");
+        let told = told[0].as_ref().ok();
+        let has = |(key, value): &(&str, &str)| {
+            told.and_then(|told| told.get(key))
+                .is_some_and(|one| one.value.as_deref() == Some(value))
+        };
+        agreed = if settings.iter().all(has) { agreed + 1 } else { 0 };
+    }
 }
 
 pub(crate) async fn add_partitions(name: &str, count: usize) {
