@@ -1,6 +1,7 @@
 //! The commands. Each reads its settings whole (so that all problems are told),
 //! then opens the log, then binds, then runs.
 
+mod audit;
 mod capture;
 mod check;
 mod log_cat;
@@ -20,6 +21,7 @@ use crate::{
 /// Runs the command that was chosen.
 pub(crate) fn run(settings: Settings) -> Outcome {
     match settings.command.name {
+        "audit" => block_on(1, audit::run(settings)),
         "capture" => block_on(2, capture::run(settings)),
         "replay" => block_on(0, replay::run(settings)),
         "mirror" => block_on(0, mirror::run(settings)),

@@ -148,6 +148,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     log::INFO,
     log::CAT,
     log::TAIL,
+    log::AUDIT,
     log::CHECK,
     log::COMPLETIONS,
     log::VERSION,

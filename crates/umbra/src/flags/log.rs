@@ -27,8 +27,9 @@ const SPAN: &[Flag] = &[
         "First instant, by capture time: RFC 3339, 2026-11-22 10:00, now, -2h, @UNIX",
     ),
     Flag::value("to", "TIME", "First instant not meant"),
-    Flag::value("limit", "N", "Stop after this many requests"),
 ];
+
+const LIMIT: &[Flag] = &[Flag::value("limit", "N", "Stop after this many requests")];
 
 /// `umbra log info`.
 pub(super) const INFO: CommandSpec = CommandSpec {
@@ -45,7 +46,7 @@ pub(super) const CAT: CommandSpec = CommandSpec {
     about: "The requests of a log with their answers: text, or a JSON object a line",
     examples: "Example:
   umbra log cat umbra-log --path '/api/*' --from -10m -o json",
-    flags: &[WHERE, SPAN, SELECT],
+    flags: &[WHERE, SPAN, LIMIT, SELECT],
 };
 
 /// `umbra log tail`.
@@ -54,7 +55,17 @@ pub(super) const TAIL: CommandSpec = CommandSpec {
     about: "The same, of what is appended from now on",
     examples: "Example:
   umbra log tail umbra-log",
-    flags: &[WHERE, SPAN, SELECT],
+    flags: &[WHERE, SPAN, LIMIT, SELECT],
+};
+
+/// `umbra audit`.
+pub(super) const AUDIT: CommandSpec = CommandSpec {
+    name: "audit",
+    about: "Is every request accounted for? Exit code 1 if records are missing that no loss told in the log explains",
+    examples: "Examples:
+  umbra audit umbra-log
+  umbra audit kafka://kafka-1:9092/requests --from -1h -o json",
+    flags: &[WHERE, SPAN],
 };
 
 /// `umbra check`.
