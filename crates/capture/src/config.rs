@@ -28,11 +28,14 @@ pub struct Config {
     pub threads: usize,
     /// Longest wait for a connection to the upstream.
     pub connect_timeout: Duration,
-    /// Longest silence of the upstream before its answer's head: 504.
+    /// Longest silence of the upstream before its answer's head: 504. Afterwards it
+    /// takes the time it needs, as streams of events do.
     pub upstream_timeout: Duration,
     /// Longest time for a client to send a head.
     pub header_timeout: Duration,
-    /// Longest idle time of a client's connection between requests.
+    /// Longest idle time of a client's connection: between requests, in the middle
+    /// of a body, and while it does not read its answer. After this long without a
+    /// byte of a streaming answer, a client that has closed its side is given up.
     pub idle_timeout: Duration,
     /// Largest head of a message, in bytes.
     pub max_head: usize,
@@ -44,7 +47,8 @@ pub struct Config {
     pub open_after: Duration,
     /// How often each lane writes a Mark into each partition.
     pub mark_every: Duration,
-    /// How long running requests may take after a stop, and then the log.
+    /// After a stop: running requests may take three quarters of this, the log has
+    /// what is left (but never less than half a second).
     pub drain: Duration,
 }
 

@@ -19,8 +19,9 @@ fn mirror() -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
         while let Some(request) = client.request(server) {
             client
                 .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len()));
+            // Kept first: the test looks as soon as it has the answer.
+            kept.lock().unwrap().push(request.body.clone());
             client.send(&request.body);
-            kept.lock().unwrap().push(request.body);
         }
     });
     (server, bodies)

@@ -151,6 +151,12 @@ impl Agent {
         Self { address, stats, stop, thread, log }
     }
 
+    /// How many records each partition holds, at least.
+    pub(crate) fn written(&self) -> u64 {
+        let log = &self.log.appender;
+        (0..log.partitions()).map(|partition| log.durable(partition)).min().unwrap()
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }

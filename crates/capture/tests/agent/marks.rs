@@ -19,7 +19,8 @@ fn an_idle_agent_marks_every_partition_in_every_lane() {
     let agent = Agent::start(upstream.address, |config| {
         config.mark_every = Duration::from_millis(30);
     });
-    std::thread::park_timeout(Duration::from_millis(500));
+    // Three lanes, and time for their promises to move on.
+    until("marks are written", || agent.written() >= 40);
     let ended = agent.end();
     for partition in 0..4 {
         // Two capture threads and the recorder.
