@@ -34,10 +34,15 @@ pub(super) fn compare(found: &mut Found<'_>) {
         }
     };
     if same {
-        return codings(found);
+        codings(found);
+        return;
     }
     if !whole {
-        codings(found);
+        if codings(found) {
+            // A part cannot be decoded for sure, and the hashes are of other bytes.
+            let note = || "cut, and in another coding: not compared".to_owned();
+            return found.add("body", Kind::More, note);
+        }
         return partly(found, one, other);
     }
     let (one, other) = (decoded(expected), decoded(actual));
@@ -57,8 +62,8 @@ fn decoded(answer: &Answer) -> Option<Cow<'_, [u8]>> {
     coding::decode(&answer.body.bytes, fields::all(&answer.headers, "content-encoding"))
 }
 
-/// Another coding is noted, whatever becomes of the content.
-fn codings(found: &mut Found<'_>) {
+/// Another coding is noted, whatever becomes of the content; whether there is one.
+fn codings(found: &mut Found<'_>) -> bool {
     let of = |answer: &Answer| {
         let lines = fields::all(&answer.headers, "content-encoding");
         lines.map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ").to_ascii_lowercase()
@@ -68,6 +73,7 @@ fn codings(found: &mut Found<'_>) {
         let name = |coding: &str| if coding.is_empty() { "none".into() } else { coding.to_owned() };
         found.add("header:content-encoding", Kind::Coding, || arrow(&name(&one), &name(&other)));
     }
+    one != other
 }
 
 /// Not all bytes of both are here.

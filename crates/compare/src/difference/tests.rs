@@ -287,6 +287,18 @@ fn broken_and_huge_codings_end_soon() {
 }
 
 #[test]
+fn a_cut_body_in_another_coding_is_not_called_equal() {
+    let cut = |coding| Answer {
+        body: Body { bytes: "start".into(), length: 100, hash: Some([1; 16]) },
+        ..coded(coding, Vec::new())
+    };
+    assert_eq!(list(&cut("gzip"), &cut("gzip")), [""; 0]);
+    let whole = json(r#"{"a":1}"#);
+    let expected = ["header:content-encoding coding", "body more"];
+    assert_eq!(list(&cut("gzip"), &whole), expected);
+}
+
+#[test]
 fn an_answer_may_quote_the_name_it_was_asked_under() {
     let echo = |authority: &str, body: &str| Answer {
         authority: authority.to_owned().into(),
