@@ -205,7 +205,7 @@ impl Recorder {
             Work::Open(record) => self.request(&origin, &record, true),
             Work::Part(part) => self.part(&origin, *part),
             // Nobody could use it.
-            Work::Answer(record) if origin.is_lost(record.number) => {}
+            Work::Answer(record) if origin.lost_there.is(record.number) => {}
             Work::Answer(record) => {
                 let taken = self.patiently(|lane| record.write(lane, &origin));
                 if let Err(not) = taken {
@@ -229,7 +229,7 @@ impl Recorder {
         let mut written = Open::default();
         if let Err(not) = first {
             self.lane.lose(not.reason, record.start_ns);
-            origin.lose(record.number);
+            origin.lost_there.set(record.number);
             written.failed = true;
         } else if parts > 0 {
             let from = limit.min(record.body.len());

@@ -61,9 +61,26 @@ pub(crate) struct Origin {
     /// Jobs of this connection the recorder has not finished. While there are
     /// any, all records of the connection go that way, to keep their order.
     pub(crate) pending: AtomicUsize,
-    /// One more than the number of the last request that the recorder could not
-    /// record. Answers come before the next request, so one is enough.
-    lost: AtomicU64,
+    /// The last request that the capture thread could not record …
+    pub(crate) lost_here: LastLost,
+    /// … and the last one that the recorder could not. Each is set by one thread,
+    /// which meets the answer before the connection's next request.
+    pub(crate) lost_there: LastLost,
+}
+
+/// The number of the last request of a connection that will not be in the log:
+/// nobody could use its answer.
+#[derive(Debug, Default)]
+pub(crate) struct LastLost(AtomicU64);
+
+impl LastLost {
+    pub(crate) fn set(&self, number: u64) {
+        self.0.store(number + 1, Ordering::Release);
+    }
+
+    pub(crate) fn is(&self, number: u64) -> bool {
+        self.0.load(Ordering::Acquire) == number + 1
+    }
 }
 
 impl Origin {
@@ -75,17 +92,9 @@ impl Origin {
             peer,
             scheme: "http",
             pending: AtomicUsize::new(0),
-            lost: AtomicU64::new(0),
+            lost_here: LastLost::default(),
+            lost_there: LastLost::default(),
         }
-    }
-
-    /// The recorder could not record this request of the connection.
-    pub(crate) fn lose(&self, number: u64) {
-        self.lost.store(number + 1, Ordering::Release);
-    }
-
-    pub(crate) fn is_lost(&self, number: u64) -> bool {
-        self.lost.load(Ordering::Acquire) == number + 1
     }
 
     pub(crate) fn place(&self, time_ns: u64) -> Place<'_> {
@@ -141,30 +150,20 @@ impl Tap {
         !shadow && is_selected(&self.config.selection, origin, id, bytes, head)
     }
 
-    /// Records a request that has ended, and takes its body. Says whether it was
-    /// taken; if not, it has been counted as lost.
-    pub(crate) fn request(
-        &self,
-        origin: &Arc<Origin>,
-        record: &mut RequestRecord,
-        charge: Charge,
-    ) -> bool {
-        let start_ns = record.start_ns;
+    /// Records a request that has ended, and may take its body.
+    pub(crate) fn request(&self, origin: &Arc<Origin>, record: &mut RequestRecord, charge: Charge) {
         if self.is_inline(origin, record.body.len()) {
-            let mut lane = self.lane.borrow_mut();
-            let taken = record.write(&mut lane, origin, &self.config, 0);
+            let taken = record.write(&mut self.lane.borrow_mut(), origin, &self.config, 0);
             if let Err(not) = taken {
-                lane.lose(not.reason, start_ns);
+                self.lose(origin, record.number, record.start_ns, not.reason);
             }
-            return taken.is_ok();
+            return;
         }
         let body = std::mem::take(&mut record.body);
         let job = || Work::Request(Box::new(record.snapshot(body)));
-        let taken = self.hand_over(origin, record.bytes.len(), charge, job);
-        if !taken {
-            self.lane.borrow_mut().lose("tee_full", start_ns);
+        if !self.hand_over(origin, record.bytes.len(), charge, job) {
+            self.lose(origin, record.number, record.start_ns, "tee_full");
         }
-        taken
     }
 
     /// Records a request that goes on. Says whether it was taken; if not, it has
@@ -175,12 +174,18 @@ impl Tap {
         record: RequestRecord,
         charge: Charge,
     ) -> bool {
-        let (size, start_ns) = (record.bytes.len(), record.start_ns);
+        let (number, start_ns, size) = (record.number, record.start_ns, record.bytes.len());
         let taken = self.hand_over(origin, size, charge, || Work::Open(Box::new(record)));
         if !taken {
-            self.lane.borrow_mut().lose("tee_full", start_ns);
+            self.lose(origin, number, start_ns, "tee_full");
         }
         taken
+    }
+
+    /// Counts a request that will not be in the log.
+    pub(crate) fn lose(&self, origin: &Origin, number: u64, start_ns: u64, reason: &'static str) {
+        origin.lost_here.set(number);
+        self.lane.borrow_mut().lose(reason, start_ns);
     }
 
     /// Records what followed of an open request.
@@ -191,10 +196,11 @@ impl Tap {
 
     /// Records an answer that has ended.
     pub(crate) fn answer(&self, origin: &Arc<Origin>, record: &mut AnswerRecord, charge: Charge) {
-        if self.is_inline(origin, record.body.len()) {
-            if origin.is_lost(record.number) {
-                return;
-            }
+        let inline = self.is_inline(origin, record.body.len());
+        if origin.lost_here.is(record.number) || origin.lost_there.is(record.number) {
+            return;
+        }
+        if inline {
             let mut lane = self.lane.borrow_mut();
             if let Err(not) = record.write(&mut lane, origin) {
                 lane.stats().lose_answer(not.reason);

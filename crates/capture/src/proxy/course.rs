@@ -8,15 +8,11 @@ use super::{
     progress::{Due, Progress},
     upload::Uploaded,
 };
-use crate::{
-    h1::Malformed,
-    tee::{AnswerTee, RequestTee},
-};
+use crate::{h1::Malformed, tee::RequestTee};
 
 /// Where an exchange stands.
 pub(super) struct Course<'a> {
     pub(super) request: &'a RefCell<RequestTee>,
-    pub(super) answer: &'a RefCell<AnswerTee>,
     pub(super) progress: &'a Progress,
     /// All of the request has been passed on.
     pub(super) uploaded: &'a Cell<bool>,
@@ -118,13 +114,8 @@ impl Course<'_> {
     }
 
     fn record_request(&self) {
-        if self.waits_for_upgrade {
-            return;
-        }
-        let mut request = self.request.borrow_mut();
-        request.emit();
-        if request.is_lost() {
-            self.answer.borrow_mut().discard();
+        if !self.waits_for_upgrade {
+            self.request.borrow_mut().emit();
         }
     }
 }

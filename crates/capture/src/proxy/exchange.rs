@@ -75,9 +75,6 @@ impl Connection<'_> {
         }
         let after = self.forward(client, facts, seen.len).await;
         self.request.get_mut().emit();
-        if self.request.get_mut().is_lost() {
-            self.answer.get_mut().discard();
-        }
         self.answer.get_mut().emit();
         after
     }
@@ -203,7 +200,6 @@ impl Connection<'_> {
         let mut answering = pin!(answer.run());
         let mut course = Course {
             request,
-            answer: &self.answer,
             progress: &progress,
             uploaded: &uploaded,
             begun: &begun,
@@ -294,9 +290,6 @@ impl Connection<'_> {
             return request.hold();
         }
         request.emit();
-        if request.is_lost() {
-            self.answer.get_mut().discard();
-        }
     }
 }
 

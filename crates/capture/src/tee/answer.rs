@@ -123,7 +123,7 @@ impl AnswerTee {
         }
     }
 
-    /// Its request is not in the log: nobody could use the answer.
+    /// There is no answer of the upstream to speak of: the request was refused.
     pub(crate) fn discard(&mut self) {
         self.active = false;
         self.copy.clear();

@@ -25,8 +25,6 @@ pub(crate) struct RequestTee {
     state: State,
     /// All of the request has been received.
     ended: bool,
-    /// The request will not be in the log, so its answer need not be.
-    lost: bool,
     flight: Option<Flight>,
     next_number: u64,
 }
@@ -54,7 +52,6 @@ impl RequestTee {
             record: RequestRecord::default(),
             state: State::Idle,
             ended: false,
-            lost: false,
             flight: None,
             next_number: 0,
         }
@@ -97,7 +94,6 @@ impl RequestTee {
         self.next_number += 1;
         self.start = start;
         self.ended = false;
-        self.lost = false;
         let selected = self.tap.selects(&self.origin, &record.id, bytes, &record.head);
         let lane = self.tap.lane.borrow();
         lane.stats().requests.add(1);
@@ -142,6 +138,8 @@ impl RequestTee {
             state if over => {
                 *state = State::GivenUp("tee_full");
                 self.copy.clear();
+                // It will never be written, so no Mark has to wait for it.
+                self.flight = None;
             }
             State::Open { .. } if self.copy.body.len() >= self.tap.config.max_record_body => {
                 self.write_part(None);
@@ -184,23 +182,14 @@ impl RequestTee {
         record.hash = None;
         record.completeness = Completeness::Open;
         record.end_after_ns = self.start.until(self.tap.now());
-        if self.tap.open_request(&self.origin, record, charge) {
-            self.state = State::Open { lost: None };
-        } else {
-            self.state = State::Idle;
-            self.lost = true;
-        }
+        let taken = self.tap.open_request(&self.origin, record, charge);
+        self.state = if taken { State::Open { lost: None } } else { State::Idle };
         self.flight = None;
     }
 
     /// The connection became a tunnel.
     pub(crate) fn tunnel(&mut self) {
         self.record.tunnel = true;
-    }
-
-    /// Whether the request was counted as lost.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost || matches!(self.state, State::GivenUp(_))
     }
 
     /// Whether there is a request whose answer is to be recorded.
@@ -213,8 +202,8 @@ impl RequestTee {
         match self.state {
             State::Idle => return,
             State::GivenUp(reason) => {
-                self.lost = true;
-                self.tap.lane.borrow_mut().lose(reason, self.start.wall_ns);
+                let (number, start_ns) = (self.record.number, self.record.start_ns);
+                self.tap.lose(&self.origin, number, start_ns, reason);
             }
             State::Recording => self.emit_whole(),
             State::Open { lost } => self.write_part(Some(lost)),
@@ -233,7 +222,7 @@ impl RequestTee {
         self.record.hash = self.record.framed.then(|| self.copy.digest());
         std::mem::swap(&mut self.record.body, &mut self.copy.body);
         let charge = self.copy.charge.take();
-        self.lost = !self.tap.request(&self.origin, &mut self.record, charge);
+        self.tap.request(&self.origin, &mut self.record, charge);
         std::mem::swap(&mut self.record.body, &mut self.copy.body);
     }
 
@@ -255,7 +244,6 @@ impl RequestTee {
             hash: Some(self.copy.digest()),
             lost,
         });
-        self.lost |= end.as_ref().is_some_and(|end| end.lost.is_some());
         let part = PartRecord { id: self.record.id, start_ns: self.start.wall_ns, body, end };
         self.tap.part(&self.origin, part, charge);
     }

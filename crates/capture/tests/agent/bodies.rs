@@ -17,11 +17,11 @@ fn mirror() -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
     let kept = Arc::clone(&bodies);
     let server = Server::start(move |client, server| {
         while let Some(request) = client.request(server) {
-            client
-                .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len()));
             // Kept first: the test looks as soon as it has the answer.
-            kept.lock().unwrap().push(request.body.clone());
-            client.send(&request.body);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
+            let answer = [head.as_bytes(), &request.body].concat();
+            kept.lock().unwrap().push(request.body);
+            client.send(answer);
         }
     });
     (server, bodies)
