@@ -8,6 +8,7 @@ mod support;
 mod audit;
 mod bad_input;
 mod faults;
+mod golden;
 mod main_job;
 mod resume;
 mod transparency;

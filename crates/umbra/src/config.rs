@@ -40,11 +40,9 @@ pub(crate) fn log(settings: &mut Settings) -> Option<Log> {
         }),
         ..LogOptions::default()
     };
-    for (key, value) in settings.read_all("kafka", values::pair) {
-        match umbra_log::kafka::owned(&key) {
-            Some(reason) => settings.problem("kafka", format!("`{key}` is Umbra's own: {reason}")),
-            None => drop(options.kafka.insert(key, value)),
-        }
+    options.kafka = settings.read_all("kafka", values::pair).into_iter().collect();
+    for problem in umbra_log::kafka::problems(&options.kafka) {
+        settings.problem("kafka", problem);
     }
     if let Some(wait) = settings.read("connect-timeout", values::some_duration) {
         options.connect_timeout = wait;
