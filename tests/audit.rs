@@ -1,14 +1,15 @@
 //! `umbra audit`: what an agent wrote is accounted for, what is taken away is found
 //! and named, and an agent's end is told from its silence.
 
-use std::{path::PathBuf, sync::Barrier};
+use std::{path::PathBuf, process::Command, sync::Barrier, time::Duration};
 
 use serde_json::Value;
 
 use crate::support::{
     client::{Client, get},
-    logs::TestLog,
+    logs::{TestLog, broker},
     nginx::Nginx,
+    pause,
     process::{Ended, Running, Umbra},
     wait_for,
 };
@@ -260,6 +261,7 @@ fn overload_is_told(log: &TestLog, flags: &[(&str, &str)]) {
     }
     assert_eq!(audited["ended"], "clean", "{audited}");
     assert_eq!(audited["told_and_here"], 0, "{audited}");
+    assert_eq!(audited["untold"], serde_json::json!([]), "{audited}");
     assert_eq!(report["requests"], 64 * 60, "{report}");
     assert_eq!(audited["totals"]["recorded"], report["recorded"], "{audited}");
     let requests = audited["requests"].as_u64().unwrap();
@@ -276,4 +278,53 @@ fn overload_is_told_on_the_embedded_log() {
 #[test]
 fn overload_is_told_on_kafka() {
     overload_is_told(&TestLog::kafka("audit-overload"), TIGHT);
+}
+
+/// Sets a topic's largest batch, as an operator would.
+fn limit_batches(log: &TestLog, bytes: u32) {
+    let url = log.arg();
+    let topic = url.rsplit('/').next().unwrap();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
+    let done = Command::new(script)
+        .args(["tool", "kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics"])
+        .args(["--bootstrap-server", &broker(), "--entity-name", topic])
+        .args(["--add-config", &format!("max.message.bytes={bytes}")])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The log accepted them, gave them numbers, and lost them: Gaps name the numbers.
+#[test]
+fn records_refused_by_the_broker_are_told_by_number() {
+    let log = TestLog::kafka("audit-refused");
+    let upstream = upstream();
+    let agent = agent(&log, &upstream, &[("mark-every", "500ms")]);
+    load(&agent, 4, 25, 0);
+    wait_until_in(&log, 100);
+    limit_batches(&log, 20_000);
+    let told = || Umbra::new("log info").arg(log.arg()).result()["gaps"].as_u64().unwrap();
+    let mut sent = 100;
+    // One at a time, so that what tells of a loss shares no batch with the next.
+    for wanted in 1..=3 {
+        wait_for("a request is refused, and told", || {
+            if told() < wanted {
+                load(&agent, 1, 1, 60 << 10);
+                sent += 1;
+            }
+            pause(Duration::from_millis(700));
+            told() >= wanted
+        });
+    }
+    load(&agent, 4, 25, 0);
+    sent += 100;
+    let report = agent.stop().json();
+    let (_, audited) = clean(&log);
+    assert_eq!(report["requests"], sent, "{report}");
+    let lost = report["lost"]["too_large"].as_u64().unwrap();
+    assert!(lost >= 3, "{report}");
+    assert_eq!(audited["gaps"][0]["requests"], lost, "{report}\n{audited}");
+    assert_eq!(audited["untold"], serde_json::json!([]), "{audited}");
+    assert_eq!(audited["requests"].as_u64().unwrap() + lost, sent, "{report}\n{audited}");
+    assert_eq!((&audited["ended"], &audited["told_and_here"]), (&"clean".into(), &0.into()));
 }

@@ -117,8 +117,8 @@ pub(super) struct Agent {
 pub(super) struct Lane {
     /// Requests in the log.
     pub(super) held: u64,
-    /// Requests its Gaps tell of.
-    pub(super) told: u64,
+    /// Requests its Gaps tell of, by reason.
+    pub(super) told: BTreeMap<String, u64>,
     /// Its newest Mark.
     pub(super) totals: Option<Totals>,
 }
@@ -325,9 +325,9 @@ impl Agent {
                 self.requests += u64::from(wanted);
             }
             Some(Body::Gap(gap)) => {
-                lane.told = lane.told.saturating_add(gap.requests);
+                tell(&mut lane.told, gap);
                 if wanted {
-                    self.tell(gap);
+                    tell(&mut self.gaps, gap);
                 }
             }
             Some(Body::Mark(mark)) => lane.mark(mark),
@@ -339,13 +339,6 @@ impl Agent {
             self.first_ns = Some(self.first_ns.map_or(from_ns, |first| first.min(from_ns)));
             self.last_ns = Some(self.last_ns.map_or(to_ns, |last| last.max(to_ns)));
         }
-    }
-
-    fn tell(&mut self, gap: &pb::Gap) {
-        let full = self.gaps.len() >= MAX_REASONS && !self.gaps.contains_key(&gap.reason);
-        let reason = if full { "(others)" } else { gap.reason.as_str() };
-        let told = self.gaps.entry(reason.to_owned()).or_default();
-        *told = told.saturating_add(gap.requests);
     }
 
     fn mark(&mut self, place: (u32, u32), sequence: u64, mark: &pb::Mark, scope: &Scope) {
@@ -402,11 +395,28 @@ impl Lane {
     /// Requests its newest Mark says were recorded, and that are neither here nor
     /// told to be lost since.
     pub(super) fn short(&self) -> u64 {
+        let sum = |of: &BTreeMap<String, u64>| of.values().copied().fold(0, u64::saturating_add);
         let Some(totals) = &self.totals else { return 0 };
-        let lost = totals.lost.values().fold(0_u64, |sum, n| sum.saturating_add(*n));
-        let told_since = self.told.saturating_sub(lost);
+        let told_since = sum(&self.told).saturating_sub(sum(&totals.lost));
         totals.recorded.saturating_sub(self.held).saturating_sub(told_since)
     }
+
+    /// Losses its newest Mark counts and its Gaps do not tell, by reason.
+    pub(super) fn untold(&self) -> impl Iterator<Item = (&str, u64)> {
+        let lost = self.totals.iter().flat_map(|totals| &totals.lost);
+        lost.filter_map(|(reason, lost)| {
+            let told = self.told.get(reason).copied().unwrap_or(0);
+            (*lost > told).then(|| (reason.as_str(), lost - told))
+        })
+    }
+}
+
+/// Adds the requests of a Gap, with a bound on how many reasons there are.
+fn tell(told: &mut BTreeMap<String, u64>, gap: &pb::Gap) {
+    let full = told.len() >= MAX_REASONS && !told.contains_key(&gap.reason);
+    let reason = if full { "(others)" } else { gap.reason.as_str() };
+    let requests = told.entry(reason.to_owned()).or_default();
+    *requests = requests.saturating_add(gap.requests);
 }
 
 /// First and last capture time an entry is about.

@@ -1,5 +1,7 @@
 //! What the books say in the end: as an object, and for people.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -39,6 +41,8 @@ pub(super) struct Audited {
     pub(super) missing: u64,
     pub(super) duplicates: u64,
     pub(super) gaps: Vec<(String, u64)>,
+    /// Losses its Marks count and its Gaps do not tell.
+    pub(super) untold: Vec<(String, u64)>,
     pub(super) ended: Ended,
     /// May still be told by a running agent.
     pub(super) pending: u64,
@@ -64,7 +68,7 @@ pub(super) struct Missing {
 /// Closes the books.
 pub(super) fn of(ledger: Ledger, now_ns: u64) -> Report {
     let all = ledger.scope.is_all();
-    let mut explained = std::collections::BTreeMap::<u32, u64>::new();
+    let mut explained = BTreeMap::<u32, u64>::new();
     let mut agents: Vec<Audited> = Vec::new();
     for (id, agent) in ledger.agents {
         let audited = audit(&id, &agent, all, now_ns, &mut explained);
@@ -96,11 +100,12 @@ fn audit(
     agent: &Agent,
     all: bool,
     now_ns: u64,
-    explained: &mut std::collections::BTreeMap<u32, u64>,
+    explained: &mut BTreeMap<u32, u64>,
 ) -> Audited {
     let ended = agent.ended(now_ns);
     let running = ended == Ended::Running;
     let (mut missing, mut pending) = (0_u64, 0_u64);
+    let mut untold = BTreeMap::<String, u64>::new();
     let (mut places, mut more_places) = (Vec::new(), 0);
     let mut place = |lane, partition, count, runs: &[Run]| match places.len() < MAX_PLACES {
         true => {
@@ -127,6 +132,10 @@ fn audit(
         if short > of_lane {
             place(lane, None, short - of_lane, &[]);
         }
+        for (reason, lost) in books.untold().filter(|_| whole && !running) {
+            let sum = untold.entry(reason.to_owned()).or_default();
+            *sum = sum.saturating_add(lost);
+        }
         missing = missing.saturating_add(of_lane.max(short));
     }
     let lanes = agent.lanes.values().filter_map(|lane| lane.totals.as_ref());
@@ -140,6 +149,7 @@ fn audit(
         missing,
         duplicates: agent.duplicates,
         gaps: agent.gaps.clone().into_iter().collect(),
+        untold: untold.into_iter().collect(),
         ended,
         pending,
         told_and_here: agent
@@ -207,19 +217,28 @@ impl Report {
         if self.agents.is_empty() {
             return "There is nothing to audit: no agent wrote here.\n".to_owned();
         }
+        let mut text = "Every request is accounted for".to_owned();
         let told = self.agents.iter().flat_map(|agent| &agent.gaps).map(|gap| gap.1);
-        match told.fold(0, u64::saturating_add) {
-            0 => "Every request is accounted for.\n".to_owned(),
-            told => format!(
-                "Every request is accounted for; {told} could not be recorded, as told above.\n"
-            ),
+        let told = told.fold(0, u64::saturating_add);
+        if told > 0 {
+            text.push_str(&format!("; {told} could not be recorded, as told above"));
         }
+        let silent = self.agents.iter().filter(|agent| agent.ended == Ended::Unknown).count();
+        if silent > 0 {
+            let who = if silent == 1 { "one agent".to_owned() } else { format!("{silent} agents") };
+            text.push_str(&format!(
+                "; what {who} lost after the last record, if anything, is unknown"
+            ));
+        }
+        text + ".\n"
     }
 }
 
 impl Audited {
     fn as_json(&self) -> Value {
-        let gaps = self.gaps.iter();
+        let told = |of: &[(String, u64)]| -> Vec<Value> {
+            of.iter().map(|(reason, n)| json!({ "requests": n, "reason": reason })).collect()
+        };
         json!({
             "id": self.id,
             "host": self.host,
@@ -229,7 +248,8 @@ impl Audited {
             "requests": self.requests,
             "missing": self.missing,
             "duplicates": self.duplicates,
-            "gaps": gaps.map(|(reason, n)| json!({ "requests": n, "reason": reason })).collect::<Vec<_>>(),
+            "gaps": told(&self.gaps),
+            "untold": told(&self.untold),
             "ended": self.ended.word(),
             "pending": self.pending,
             "told_and_here": self.told_and_here,
@@ -255,6 +275,11 @@ impl Audited {
         text.push_str(&format!(", {} missing, {} twice\n", self.missing, self.duplicates));
         for (reason, requests) in &self.gaps {
             text.push_str(&format!("  told as not recorded ({reason}): {requests} requests\n"));
+        }
+        for (reason, requests) in &self.untold {
+            text.push_str(&format!(
+                "  counted as not recorded ({reason}) by its marks, and not told: {requests} requests\n"
+            ));
         }
         self.places.iter().for_each(|place| place.tell(text));
         if self.more_places > 0 {

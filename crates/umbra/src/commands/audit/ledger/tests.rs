@@ -327,6 +327,34 @@ fn totals_show_a_tail_that_was_cut() {
 }
 
 #[test]
+fn losses_in_the_totals_that_no_gap_tells_are_shown() {
+    let lost = |n| [("log_full".to_owned(), n), ("tee_full".to_owned(), 1)].into_iter().collect();
+    let of = |n| pb::Mark { requests: n + 1, lost: lost(n), r#final: true, ..mark_of(3) };
+    let audit = |mark: pb::Mark| {
+        let mut books = books();
+        let told = |requests| pb::Gap { requests, reason: "log_full".into(), ..pb::Gap::default() };
+        feed(&mut books, 0, [record(0, 1, Body::Gap(told(4))), record(0, 2, Body::Gap(told(5)))]);
+        feed(&mut books, 0, [record(0, 3, Body::Mark(mark))]);
+        let report = close(books);
+        assert_eq!(report.missing, 0);
+        only(&report).untold.clone()
+    };
+    let tee = ("tee_full".to_owned(), 1);
+    assert_eq!(audit(of(9)), [tee.clone()]);
+    assert_eq!(audit(of(11)), [("log_full".to_owned(), 2), tee]);
+}
+
+#[test]
+fn a_silent_agent_is_in_the_last_sentence() {
+    let mut books = books();
+    feed(&mut books, 0, [mark(0, 1, 0), request(0, 2, 1)]);
+    let text = close(books).as_text();
+    let end = "Every request is accounted for; \
+               what one agent lost after the last record, if anything, is unknown.\n";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
 fn a_window_counts_its_own_and_bounds_holes_by_marks() {
     let log = || {
         let mut log =
