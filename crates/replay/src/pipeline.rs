@@ -6,6 +6,7 @@
 
 mod dispatch;
 mod ends;
+mod hint;
 mod hold;
 mod intake;
 

@@ -197,6 +197,7 @@ impl Pipeline {
         let sent_ns = self.job.time.at(started);
         let late = Duration::from_nanos(sent_ns.saturating_sub(flight.due_ns));
         self.tell(flight, &outcome, sent_ns, late)?;
+        self.shown.hint.look(&self.target, &flight.request, &outcome);
         self.count(flight.place.1, &outcome, late);
         self.settled(ticket);
         Ok(())

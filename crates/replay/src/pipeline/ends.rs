@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use umbra_log::Tail;
 use umbra_record::pb::{self, job_entry::Entry};
 
-use super::{Pipeline, Stage};
+use super::{Pipeline, Stage, hint::Hint};
 use crate::{
     clock::nanos,
     error::ReplayError,
@@ -63,12 +63,13 @@ pub(super) struct Shown {
     rate: f64,
     /// Of the send that ended last.
     pub(super) lag: Duration,
+    pub(super) hint: Hint,
 }
 
 impl Shown {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { at: now, begun: now, sent: 0, rate: 0.0, lag: Duration::ZERO }
+        Self { at: now, begun: now, sent: 0, rate: 0.0, lag: Duration::ZERO, hint: Hint::default() }
     }
 }
 
