@@ -148,3 +148,19 @@ fn production_is_not_hit_by_accident() {
     assert_eq!(allowed["targets"]["shadow"]["answered"], 1);
     assert_eq!(upstream.count(), 2);
 }
+
+#[test]
+fn the_settings_that_hold_are_shown_with_their_source() {
+    let shown = Umbra::new("replay")
+        .env("UMBRA_SPEED", "2")
+        .env("UMBRA_KAFKA", "sasl.password=hunter2")
+        .flag("target", "http://127.0.0.1:1")
+        .flag("print-config", "")
+        .run();
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(shown.stdout.contains("speed: \"2\"  # UMBRA_SPEED"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("grace: \"60s\"  # default"), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("hunter2"), "{}", shown.stdout);
+    let bad = Umbra::new("replay").env("UMBRA_SPEED", "-2").flag("target", "http://127.0.0.1:1");
+    fails(bad, 64, &["--speed (UMBRA_SPEED)"]);
+}

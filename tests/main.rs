@@ -3,6 +3,8 @@
 //! fails the test and says what to do. What a single crate promises is tested in
 //! that crate.
 
+#![allow(clippy::unwrap_used)] // A test says what it expects; a panic is its failure.
+
 mod support;
 
 mod audit;

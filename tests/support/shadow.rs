@@ -46,7 +46,7 @@ pub(crate) struct Shadow {
 
 struct Shared {
     arrivals: Mutex<Vec<Arrival>>,
-    manner: Mutex<Manner>,
+    manner: Manner,
     stop: AtomicBool,
     open: Mutex<HashMap<SocketAddr, TcpStream>>,
 }
@@ -62,7 +62,7 @@ impl Shadow {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             arrivals: Mutex::default(),
-            manner: Mutex::new(manner),
+            manner,
             stop: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -79,10 +79,6 @@ impl Shadow {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    pub(crate) fn behave(&self, manner: Manner) {
-        *self.shared.manner.lock().unwrap() = manner;
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -130,8 +126,7 @@ fn serve(mut stream: &TcpStream, shared: &Shared) {
     while let Ok(Some(message)) = reader.request() {
         let head = message.start.starts_with("HEAD ");
         shared.arrivals.lock().unwrap().push(Arrival { at: Instant::now(), message });
-        let manner = *shared.manner.lock().unwrap();
-        let status = match manner {
+        let status = match shared.manner {
             Manner::Answer(status) => status,
             Manner::Slow(time) => {
                 pause(time);

@@ -62,7 +62,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         .collect();
     match form {
         Output::Json => output::json(&info.as_json(kind, &partitions))?,
-        Output::Text => output::text(&info.as_text(&log.name(), spans.len()))?,
+        Output::Text => output::text(&info.as_text(log.name(), spans.len()))?,
     }
     Ok(0)
 }

@@ -1,5 +1,7 @@
 //! `umbra mirror`: an agent and a live replay in one process, through the log.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
 use umbra_replay::Stats;
@@ -29,6 +31,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
     let log = Log::open(&log.address, log.options, Mode::Create).await?;
+    // The plan comes first: every request the agent will record is meant.
+    umbra_replay::plan(&replay, &log).await?;
     let agent = Agent::start(capture, &run, settings.as_yaml(), &log, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, job = replay.job, "mirroring");
 
@@ -39,6 +43,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     ready::write(run.ready_file.as_deref(), &agent.ready)?;
     let captured = async {
         let report = agent.finish().await;
+        // Nothing is recorded any more: what was last is read and sent.
+        let _ = tokio::time::timeout(run.drain, idle(&stats)).await;
         replay_stop.cancel();
         report
     };
@@ -57,4 +63,19 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         }
     }
     replay::code(&replayed).map_err(|message| Failure::new(Code::Unavailable, message))
+}
+
+/// Waits until no pipeline has anything to do, and has met nothing new for longer
+/// than the log takes to hand a record on.
+async fn idle(stats: &Stats) {
+    const QUIET: Duration = Duration::from_millis(500);
+    let passed = || stats.snapshot().values().map(|state| state.passed).collect::<Vec<_>>();
+    loop {
+        let before = passed();
+        tokio::time::sleep(QUIET).await;
+        let busy = stats.snapshot().values().any(|state| state.waiting + state.in_flight > 0);
+        if !busy && before == passed() {
+            return;
+        }
+    }
 }

@@ -53,6 +53,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     if form == Output::Text {
         output::text(&format!("job {}\n", replay.job))?;
     }
+    // With the plan its start is fixed: what is recorded from now on is meant.
+    umbra_replay::plan(&replay, &log).await?;
     ready::write(run.ready_file.as_deref(), &ready)?;
     let report = watched(replay, &log, &stats, &stop).await;
     admin_stop.cancel();
@@ -133,7 +135,7 @@ fn tree(value: &serde_json::Value, depth: usize) -> String {
                     text.push_str(&format!("{indent}{key}\n{}", tree(value, depth + 1)));
                 }
                 serde_json::Value::String(word) => {
-                    text.push_str(&format!("{indent}{key}: {word}\n"))
+                    text.push_str(&format!("{indent}{key}: {word}\n"));
                 }
                 other => text.push_str(&format!("{indent}{key}: {other}\n")),
             }

@@ -83,7 +83,7 @@ impl Reader {
             match (COMMANDS.iter().find(|c| c.name == name), value.kind) {
                 (Some(command), Kind::Map(pairs)) => self.section(command.name, pairs),
                 (Some(_), _) => {
-                    self.problem(key.line, &format!("`{name}:` takes settings below it"))
+                    self.problem(key.line, &format!("`{name}:` takes settings below it"));
                 }
                 (None, kind) => self.entry(None, &name, key.line, Node { line: value.line, kind }),
             }
