@@ -311,7 +311,7 @@ impl Scope {
 
     /// All there ever was is read, and meant.
     pub(super) fn is_all(&self) -> bool {
-        self.from_ns.is_none() && self.to_ns.is_none()
+        self.from_ns.is_none() && self.to_ns.is_none() && self.cut.is_empty()
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    ledger::{Agent, Ended, Ledger, Place, Totals},
+    ledger::{Agent, Ended, Lane, Ledger, Place, Totals},
     runs::Run,
-    track::sum,
+    track::{Track, sum},
 };
 use crate::settings::values::show_instant;
 
@@ -40,9 +40,9 @@ pub(super) struct Audited {
     requests: u64,
     pub(super) missing: u64,
     pub(super) duplicates: u64,
-    pub(super) gaps: Vec<(String, u64)>,
+    pub(super) gaps: BTreeMap<String, u64>,
     /// Losses its Marks count and its Gaps do not tell.
-    pub(super) untold: Vec<(String, u64)>,
+    pub(super) untold: BTreeMap<String, u64>,
     pub(super) ended: Ended,
     /// May still be told by a running agent.
     pub(super) pending: u64,
@@ -67,11 +67,11 @@ pub(super) struct Missing {
 
 /// Closes the books.
 pub(super) fn of(ledger: Ledger, now_ns: u64) -> Report {
-    let all = ledger.scope.is_all();
+    let whole = ledger.scope.is_all();
     let mut explained = BTreeMap::<u32, u64>::new();
     let mut agents: Vec<Audited> = Vec::new();
     for (id, agent) in ledger.agents {
-        let audited = audit(&id, &agent, all, now_ns, &mut explained);
+        let audited = audit(&id, &agent, whole, now_ns, &mut explained);
         if audited.records > 0 || audited.missing > 0 || audited.duplicates > 0 {
             agents.push(audited);
         }
@@ -95,73 +95,30 @@ pub(super) fn of(ledger: Ledger, now_ns: u64) -> Report {
 }
 
 /// Closes one agent's books; adds what is missing in each partition to `explained`.
+/// `whole`: its whole life is in what was read.
 fn audit(
     id: &[u8],
     agent: &Agent,
-    all: bool,
+    whole: bool,
     now_ns: u64,
     explained: &mut BTreeMap<u32, u64>,
 ) -> Audited {
-    let ended = agent.ended(now_ns);
-    let running = ended == Ended::Running;
-    let (mut missing, mut pending) = (0_u64, 0_u64);
-    let mut untold = BTreeMap::<String, u64>::new();
-    let (mut places, mut more_places) = (Vec::new(), 0);
-    let mut place = |lane, partition, count, runs: &[Run]| match places.len() < MAX_PLACES {
-        true => {
-            let runs = runs.iter().copied().take(MAX_RUNS).collect();
-            places.push(Missing { lane, partition, count, runs });
-        }
-        false => more_places += 1,
-    };
+    let mut audited = Audited::open(id, agent, now_ns);
     for (&lane, books) in &agent.lanes {
-        let mut of_lane = 0_u64;
+        let mut missing = 0_u64;
         for (&(_, partition), track) in agent.tracks.range((lane, 0)..=(lane, u32::MAX)) {
-            let (runs, open) = track.missing(running);
-            let count = sum(&runs).saturating_add(track.given_up);
-            pending = pending.saturating_add(open);
-            of_lane = of_lane.saturating_add(count);
+            let count = audited.add_track(lane, partition, track);
+            missing = missing.saturating_add(count);
             let here = explained.entry(partition).or_default();
             *here = here.saturating_add(count);
-            if count > 0 {
-                place(lane, Some(partition), count, &runs);
-            }
         }
-        let whole = all && agent.tracks.range((lane, 0)..=(lane, u32::MAX)).all(|(_, t)| t.whole);
-        let short = if whole && !running { books.short() } else { 0 };
-        if short > of_lane {
-            place(lane, None, short - of_lane, &[]);
+        // What a running agent counts may be on its way.
+        if whole && audited.ended != Ended::Running {
+            missing = audited.add_totals(lane, books, missing);
         }
-        for (reason, lost) in books.untold().filter(|_| whole && !running) {
-            let sum = untold.entry(reason.to_owned()).or_default();
-            *sum = sum.saturating_add(lost);
-        }
-        missing = missing.saturating_add(of_lane.max(short));
+        audited.missing = audited.missing.saturating_add(missing);
     }
-    let lanes = agent.lanes.values().filter_map(|lane| lane.totals.as_ref());
-    Audited {
-        id: umbra_record::id::text(id),
-        host: agent.host.clone(),
-        first_ns: agent.first_ns,
-        last_ns: agent.last_ns,
-        records: agent.records,
-        requests: agent.requests,
-        missing,
-        duplicates: agent.duplicates,
-        gaps: agent.gaps.clone().into_iter().collect(),
-        untold: untold.into_iter().collect(),
-        ended,
-        pending,
-        told_and_here: agent
-            .tracks
-            .values()
-            .map(|t| t.told_and_here())
-            .fold(0, u64::saturating_add),
-        unnumbered: agent.unnumbered,
-        places,
-        more_places,
-        totals: Totals::sum(lanes),
-    }
+    audited
 }
 
 impl Report {
@@ -218,7 +175,7 @@ impl Report {
             return "There is nothing to audit: no agent wrote here.\n".to_owned();
         }
         let mut text = "Every request is accounted for".to_owned();
-        let told = self.agents.iter().flat_map(|agent| &agent.gaps).map(|gap| gap.1);
+        let told = self.agents.iter().flat_map(|agent| agent.gaps.values()).copied();
         let told = told.fold(0, u64::saturating_add);
         if told > 0 {
             text.push_str(&format!("; {told} could not be recorded, as told above"));
@@ -235,8 +192,67 @@ impl Report {
 }
 
 impl Audited {
+    /// What is known without its lanes.
+    fn open(id: &[u8], agent: &Agent, now_ns: u64) -> Self {
+        let told_and_here = agent.tracks.values().map(Track::told_and_here);
+        let totals = agent.lanes.values().filter_map(|lane| lane.totals.as_ref());
+        Self {
+            id: umbra_record::id::text(id),
+            host: agent.host.clone(),
+            first_ns: agent.first_ns,
+            last_ns: agent.last_ns,
+            records: agent.records,
+            requests: agent.requests,
+            missing: 0,
+            duplicates: agent.duplicates,
+            gaps: agent.gaps.clone(),
+            untold: BTreeMap::new(),
+            ended: agent.ended(now_ns),
+            pending: 0,
+            told_and_here: told_and_here.fold(0, u64::saturating_add),
+            unnumbered: agent.unnumbered,
+            places: Vec::new(),
+            more_places: 0,
+            totals: Totals::sum(totals),
+        }
+    }
+
+    /// Adds what a lane misses in a partition; returns how much.
+    fn add_track(&mut self, lane: u32, partition: u32, track: &Track) -> u64 {
+        let (runs, open) = track.missing(self.ended == Ended::Running);
+        let count = sum(&runs).saturating_add(track.given_up);
+        self.pending = self.pending.saturating_add(open);
+        if count > 0 {
+            self.add_place(lane, Some(partition), count, &runs);
+        }
+        count
+    }
+
+    /// Compares a lane that misses so many records with the totals in its Marks;
+    /// returns how many it misses then.
+    fn add_totals(&mut self, lane: u32, books: &Lane, missing: u64) -> u64 {
+        for (reason, lost) in books.untold() {
+            let sum = self.untold.entry(reason.to_owned()).or_default();
+            *sum = sum.saturating_add(lost);
+        }
+        let short = books.short();
+        if short > missing {
+            self.add_place(lane, None, short - missing, &[]);
+        }
+        short.max(missing)
+    }
+
+    fn add_place(&mut self, lane: u32, partition: Option<u32>, count: u64, runs: &[Run]) {
+        if self.places.len() < MAX_PLACES {
+            let runs = runs.iter().copied().take(MAX_RUNS).collect();
+            self.places.push(Missing { lane, partition, count, runs });
+        } else {
+            self.more_places += 1;
+        }
+    }
+
     fn as_json(&self) -> Value {
-        let told = |of: &[(String, u64)]| -> Vec<Value> {
+        let told = |of: &BTreeMap<String, u64>| -> Vec<Value> {
             of.iter().map(|(reason, n)| json!({ "requests": n, "reason": reason })).collect()
         };
         json!({

@@ -16,8 +16,6 @@ pub(super) struct Track {
     pub(super) told: Runs,
     /// What is missing before the next entry was cut by retention.
     resumes: bool,
-    /// Its first entries are in the log.
-    pub(super) whole: bool,
     /// Holes that were given up for want of room.
     pub(super) given_up: u64,
     /// Sequence and time of the last Mark, and sequence of the one before.
@@ -38,7 +36,6 @@ impl Track {
             cut: Runs::default(),
             told: Runs::default(),
             resumes: cut,
-            whole: !cut,
             given_up: 0,
             mark: (0, 0),
             mark_before: 0,
@@ -68,7 +65,6 @@ impl Track {
     /// Retention took what comes next.
     pub(super) fn cut_here(&mut self) {
         self.resumes = true;
-        self.whole = false;
     }
 
     /// A Mark that was made at `at_ns`. Returns the time since the one before.
