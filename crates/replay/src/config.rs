@@ -18,9 +18,11 @@ pub struct Config {
     pub which: Which,
     /// How long to wait for late records and silent agents.
     pub grace: Duration,
-    /// Stop after this many sends per target.
+    /// Stop after this many sends per target. Counts over all passes and starts of a
+    /// run; of a start that was killed only what it did in partitions it had finished.
     pub limit: Option<u64>,
-    /// Stop after this long.
+    /// Stop after this long. Counts like the limit, but not at all for a start that
+    /// was killed.
     pub duration: Option<Duration>,
     /// Play the window this many times.
     pub repeat: u64,

@@ -49,6 +49,11 @@ pub(crate) struct Run {
     pub epochs: BTreeMap<(String, u32), pb::ClockEpoch>,
     /// Finished partitions by target.
     pub done: BTreeSet<(String, u32)>,
+    /// Sends by target, as far as was told.
+    pub sent: BTreeMap<String, u64>,
+    /// From when to when processes were sending that stopped before its end, by
+    /// target.
+    pub spans: BTreeMap<String, Vec<(u64, u64)>>,
     pub end: Option<String>,
 }
 
@@ -75,7 +80,14 @@ impl Stored {
             }
             Some(Entry::Done(done)) => {
                 let run = self.runs.entry(done.run).or_default();
-                run.done.insert((done.target, done.partition));
+                if run.done.insert((done.target.clone(), done.partition)) {
+                    run.count(done.target, done.counts.as_ref());
+                }
+            }
+            Some(Entry::Left(left)) => {
+                let run = self.runs.entry(left.run).or_default();
+                run.spans.entry(left.target.clone()).or_default().push((left.from_ns, left.to_ns));
+                run.count(left.target, left.counts.as_ref());
             }
             Some(Entry::End(end)) => {
                 self.runs.entry(end.run).or_default().end.get_or_insert(end.state);
@@ -91,6 +103,15 @@ impl Stored {
 }
 
 impl Run {
+    /// Whether anything was done of it, as far as was told.
+    pub(crate) fn has_begun(&self) -> bool {
+        !(self.epochs.is_empty() && self.done.is_empty() && self.spans.is_empty())
+    }
+
+    fn count(&mut self, target: String, counts: Option<&pb::Counts>) {
+        *self.sent.entry(target).or_default() += counts.map_or(0, |counts| counts.sent);
+    }
+
     /// How many sends of its rate the target has behind it, as far as was told.
     pub(crate) fn position(&self, target: &str) -> u64 {
         let of_target = self.epochs.iter().filter(|((name, _), _)| name == target);

@@ -351,9 +351,14 @@ impl Pipeline {
         let undone = std::mem::take(&mut self.flights);
         drop(undone);
         let patience = self.job.config.drain.max(Duration::from_secs(5));
+        let told = match end {
+            Ok(End::Finished) | Err(_) => Ok(()),
+            Ok(_) => self.tell_left().await,
+        };
         let closed = self.tail.close(patience).await;
         let end = end?;
         closed?;
+        told?;
         if let Pacer::Rate(_) = self.carry.pacer
             && matches!(end, End::Stopped | End::GaveUp)
         {

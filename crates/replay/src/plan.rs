@@ -13,7 +13,7 @@ use crate::{
     clock::{TimeBase, nanos},
     config::{Config, Which},
     error::{Difference, ReplayError},
-    job::{JobJournal, Run, Stored},
+    job::{JobJournal, Stored},
     window::Window,
 };
 
@@ -47,6 +47,18 @@ pub struct Planned {
     pub(crate) partitions: BTreeMap<u32, (u64, Option<u64>)>,
     /// Partitions that were finished before, by target.
     pub(crate) done: BTreeSet<(String, u32)>,
+    /// What was used up of the job's limits in all its passes so far, by target.
+    pub(crate) used: BTreeMap<String, Used>,
+}
+
+/// What earlier starts have used up of a job's limits, as far as they could tell:
+/// one that was killed could not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Used {
+    /// Sends.
+    pub sent: u64,
+    /// Time in which requests were due.
+    pub time_ns: u64,
 }
 
 /// Where a job stands when it is started.
@@ -81,7 +93,8 @@ impl Planned {
         name.chars().map(|c| if legal(c) { c } else { '-' }).collect()
     }
 
-    fn new(job: &str, plan: &pb::Plan, run: &Run, standing: Standing) -> Self {
+    fn new(job: &str, plan: &pb::Plan, stored: &Stored, standing: Standing) -> Self {
+        let run = stored.runs.get(&plan.run);
         Self {
             job: job.to_owned(),
             run: plan.run,
@@ -97,8 +110,13 @@ impl Planned {
                 .iter()
                 .map(|partition| (partition.partition, (partition.start, partition.end)))
                 .collect(),
-            done: run.done.clone(),
+            done: run.map(|run| run.done.clone()).unwrap_or_default(),
+            used: used(stored, plan),
         }
+    }
+
+    pub(crate) fn used_by(&self, target: &str) -> Used {
+        self.used.get(target).copied().unwrap_or_default()
     }
 }
 
@@ -117,7 +135,7 @@ pub async fn stored(job: &str, log: &Log) -> Result<Option<Planned>, ReplayError
     let stored = journal.read().await?;
     Ok(stored.latest().map(|(_, run, plan)| {
         let standing = if run.end.is_some() { Standing::Finished } else { Standing::Resumed };
-        Planned::new(job, plan, run, standing)
+        Planned::new(job, plan, &stored, standing)
     }))
 }
 
@@ -161,9 +179,10 @@ fn next(config: &Config, stored: &Stored) -> Result<Next, ReplayError> {
     let Some((number, run, plan)) = stored.latest() else {
         return Ok(Next::Propose { run: 0, pass: 1, window_of: None });
     };
-    let resumed = Planned::new(&config.job, plan, run, Standing::Resumed);
+    let resumed = Planned::new(&config.job, plan, stored, Standing::Resumed);
     let Some(end) = &run.end else {
-        if config.again {
+        // A run that was planned and not begun is the new one that was asked for.
+        if config.again && run.has_begun() {
             tracing::warn!(job = config.job, "not finished yet: going on with it");
         }
         compare(config, plan)?;
@@ -187,7 +206,7 @@ fn won(config: &Config, stored: &Stored, run: u32) -> Result<Planned, ReplayErro
     let found = stored.runs.get(&run).ok_or_else(missing)?;
     let plan = found.plan.as_ref().ok_or_else(missing)?;
     compare(config, plan)?;
-    Ok(Planned::new(&config.job, plan, found, Standing::New))
+    Ok(Planned::new(&config.job, plan, stored, Standing::New))
 }
 
 /// The same window once more.
@@ -254,9 +273,41 @@ pub(crate) async fn resolve(
     Ok(pb::Plan { run, from_ns, to_ns, partitions, live, settings, grace_ns })
 }
 
+/// The limits of a job count over all passes over its window, which are runs one
+/// after the other.
+fn used(stored: &Stored, plan: &pb::Plan) -> BTreeMap<String, Used> {
+    let earlier = u32::try_from(pass_of(plan) - 1).unwrap_or(u32::MAX);
+    let first = plan.run.saturating_sub(earlier);
+    let mut used: BTreeMap<String, Used> = BTreeMap::new();
+    let mut spans: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+    for run in stored.runs.range(first..=plan.run).map(|(_, run)| run) {
+        for (target, sent) in &run.sent {
+            used.entry(target.clone()).or_default().sent += sent;
+        }
+        for (target, more) in &run.spans {
+            spans.entry(target).or_default().extend(more);
+        }
+    }
+    for (target, spans) in spans {
+        used.entry(target.to_owned()).or_default().time_ns = covered(spans);
+    }
+    used
+}
+
+/// The time that the spans cover; what several replicas did at once counts once.
+fn covered(mut spans: Vec<(u64, u64)>) -> u64 {
+    spans.sort_unstable();
+    let (mut covered, mut until) = (0, 0);
+    for (from, to) in spans {
+        covered += to.saturating_sub(from.max(until));
+        until = until.max(to);
+    }
+    covered
+}
+
 fn pass_of(plan: &pb::Plan) -> u64 {
     let setting = plan.settings.iter().find(|setting| setting.name == PASS);
-    setting.and_then(|setting| setting.values.first()?.parse().ok()).unwrap_or(1)
+    setting.and_then(|setting| setting.values.first()?.parse().ok()).unwrap_or(1).max(1)
 }
 
 fn settings_of(plan: &pb::Plan) -> Vec<(String, Vec<String>)> {

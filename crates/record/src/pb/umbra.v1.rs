@@ -480,7 +480,7 @@ pub struct JobEntry {
     /// The process that wrote it.
     #[prost(bytes = "bytes", tag = "3")]
     pub member: ::prost::bytes::Bytes,
-    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11")]
+    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11, 12")]
     pub entry: ::core::option::Option<job_entry::Entry>,
 }
 /// Nested message and enum types in `JobEntry`.
@@ -495,6 +495,8 @@ pub mod job_entry {
         Done(super::PartitionDone),
         #[prost(message, tag = "11")]
         End(super::JobEnd),
+        #[prost(message, tag = "12")]
+        Left(super::TargetLeft),
     }
 }
 /// What a job is to do, in absolute terms, so that every replica at any later
@@ -568,6 +570,24 @@ pub struct PartitionDone {
     pub partition: u32,
     #[prost(message, optional, tag = "4")]
     pub counts: ::core::option::Option<Counts>,
+}
+/// A process has stopped sending to a target before the run was over. With the
+/// counts of finished partitions it tells how much of a limit is used up; what a
+/// process did before it was killed is not told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TargetLeft {
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub run: u32,
+    /// Of this process, without partitions that it has told as finished.
+    #[prost(message, optional, tag = "3")]
+    pub counts: ::core::option::Option<Counts>,
+    /// From the first request due to the end, by the process's clock.
+    #[prost(fixed64, tag = "4")]
+    pub from_ns: u64,
+    #[prost(fixed64, tag = "5")]
+    pub to_ns: u64,
 }
 /// The job is finished.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -49,3 +49,38 @@ fn the_latest_run_counts() {
     let stored = folded(&entries);
     assert_eq!(stored.latest().unwrap().0, 1);
 }
+
+#[test]
+fn sends_are_those_of_finished_partitions_and_of_whoever_left() {
+    let counts = |sent| Some(pb::Counts { sent, ..Default::default() });
+    let done = |partition, sent| {
+        Entry::Done(pb::PartitionDone {
+            target: "a".to_owned(),
+            partition,
+            counts: counts(sent),
+            ..Default::default()
+        })
+    };
+    let left = |sent| {
+        Entry::Left(pb::TargetLeft {
+            target: "a".to_owned(),
+            counts: counts(sent),
+            from_ns: 1,
+            to_ns: 3,
+            ..Default::default()
+        })
+    };
+    let planned = folded(&[entry("job", plan(0, 1))]);
+    assert!(!planned.runs[&0].has_begun());
+    let entries = [
+        entry("job", done(0, 7)),
+        entry("job", done(0, 7)),
+        entry("job", done(1, 2)),
+        entry("job", left(4)),
+        entry("job", left(5)),
+    ];
+    let run = &folded(&entries).runs[&0];
+    assert!(run.has_begun());
+    assert_eq!(run.sent["a"], 18);
+    assert_eq!(run.spans["a"], [(1, 3), (1, 3)]);
+}

@@ -41,11 +41,9 @@ impl Pipeline {
 
     /// Ends the pipeline when its time is over; says when that will be.
     fn end_in_time(&mut self) -> Option<u64> {
-        let length = nanos(self.job.config.duration?);
-        // A live replay begins when it starts to listen, a window with its first
-        // request.
-        let from = if self.job.planned.live { Some(self.begun_ns) } else { None };
-        let until = self.carry.first_due_ns.or(from)?.saturating_add(length);
+        let used = self.job.planned.used_by(&self.target.name).time_ns;
+        let length = nanos(self.job.config.duration?).saturating_sub(used);
+        let until = self.counts_from()?.saturating_add(length);
         if self.now() < until {
             return Some(until);
         }

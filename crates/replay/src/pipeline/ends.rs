@@ -21,6 +21,10 @@ const SHOW: Duration = Duration::from_millis(250);
 /// What waits less long than this is no news.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
+/// What other members have finished is looked for this often, by one with nothing
+/// left of its own.
+const HEAR: Duration = Duration::from_secs(1);
+
 /// A reader that has fetched nothing for so long waits for room.
 const STUCK_NS: u64 = 1_000_000_000;
 
@@ -49,6 +53,8 @@ pub(super) struct Partition {
     pub(super) finished: bool,
     /// The job's journal says so.
     told: bool,
+    /// And says it with the counts kept here.
+    counted: bool,
     /// Requests taken from it and not settled.
     pub(super) outstanding: usize,
     pub(super) tally: Tally,
@@ -59,6 +65,8 @@ pub(super) struct Partition {
 pub(super) struct Shown {
     at: Instant,
     begun: Instant,
+    /// When the job's journal was read last.
+    heard: Instant,
     sent: u64,
     rate: f64,
     /// Of the send that ended last.
@@ -69,7 +77,15 @@ pub(super) struct Shown {
 impl Shown {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { at: now, begun: now, sent: 0, rate: 0.0, lag: Duration::ZERO, hint: Hint::default() }
+        Self {
+            at: now,
+            begun: now,
+            heard: now,
+            sent: 0,
+            rate: 0.0,
+            lag: Duration::ZERO,
+            hint: Hint::default(),
+        }
     }
 }
 
@@ -77,6 +93,9 @@ impl Pipeline {
     /// Takes the partitions of the plan. What was finished before stays so; what has
     /// nothing to read is over at once.
     pub(super) fn plan_partitions(&mut self) {
+        // What is left of a limit that counts over all starts of the job.
+        let used = self.job.planned.used_by(&self.target.name);
+        self.carry.dispatched = self.carry.dispatched.max(used.sent);
         for (number, (start, end)) in &self.job.planned.partitions {
             let told = self.job.planned.done.contains(&(self.target.name.clone(), *number));
             let empty = end.is_some_and(|end| end <= *start);
@@ -188,8 +207,10 @@ impl Pipeline {
         partition.finished = partition.outstanding == 0;
     }
 
-    /// Tells the job's journal which partitions are finished.
+    /// Tells the job's journal which partitions are finished, and hears of those that
+    /// others have.
     pub(super) async fn report_partitions(&mut self) -> Result<(), ReplayError> {
+        self.hear().await?;
         let now = self.now();
         let over: Vec<u32> = self
             .partitions
@@ -207,6 +228,7 @@ impl Pipeline {
                 continue;
             }
             partition.told = true;
+            partition.counted = true;
             let done = pb::PartitionDone {
                 target: self.target.name.clone(),
                 run: self.job.planned.run,
@@ -216,6 +238,59 @@ impl Pipeline {
             self.job.journal.append(Entry::Done(done)).await?;
         }
         Ok(())
+    }
+
+    /// Once everything of its own is done, a member ends with the others: their
+    /// partitions are finished when the journal says so.
+    async fn hear(&mut self) -> Result<(), ReplayError> {
+        if !self.waits_for_others() || self.shown.heard.elapsed() < HEAR {
+            return Ok(());
+        }
+        let stored = self.job.journal.read().await?;
+        self.shown.heard = Instant::now();
+        let Some(run) = stored.runs.get(&self.job.planned.run) else { return Ok(()) };
+        for (target, number) in &run.done {
+            if let Some(partition) = self.partitions.get_mut(number)
+                && *target == self.target.name
+                && !partition.held
+            {
+                partition.over_ns.get_or_insert(0);
+                partition.finished = true;
+                partition.told = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn waits_for_others(&self) -> bool {
+        !self.job.planned.live
+            && self.flights.is_empty()
+            && !self.all_finished()
+            && self.partitions.values().all(|partition| partition.finished || !partition.held)
+    }
+
+    /// Tells the job's journal what was done of a run that is not over, so that its
+    /// limits hold for whoever goes on.
+    pub(super) async fn tell_left(&self) -> Result<(), ReplayError> {
+        let mut tally = Tally::default();
+        for partition in self.partitions.values().filter(|partition| !partition.counted) {
+            tally.add(&partition.tally);
+        }
+        let Some(from_ns) = self.counts_from() else { return Ok(()) };
+        let left = pb::TargetLeft {
+            target: self.target.name.clone(),
+            run: self.job.planned.run,
+            counts: Some(tally.to_counts()),
+            from_ns,
+            to_ns: self.now(),
+        };
+        Ok(self.job.journal.append(Entry::Left(left)).await?)
+    }
+
+    /// Since when the job's duration counts in this start. A live replay begins when
+    /// it starts to listen, a window with its first request.
+    pub(super) fn counts_from(&self) -> Option<u64> {
+        if self.job.planned.live { Some(self.begun_ns) } else { self.carry.first_due_ns }
     }
 
     pub(super) fn on_tick(&mut self) {
@@ -256,7 +331,9 @@ impl Pipeline {
         }
     }
 
-    /// Parts that will not come are not waited for.
+    /// Parts that will not come are not waited for: those of an agent that has ended
+    /// or fallen silent. While it lives, an upload may take as long as it likes; the
+    /// room that it takes meanwhile is bounded.
     fn check_parts(&mut self, now: u64) {
         let grace = self.grace_ns();
         let mut lost: Vec<Ticket> = Vec::new();
@@ -265,12 +342,10 @@ impl Pipeline {
                 continue;
             }
             let (flights, agents) = (&self.flights, &self.agents);
-            lost.extend(self.assembly.give_up(*number, |ticket, touched| {
-                let waited = now.saturating_sub(touched) >= grace;
-                waited
-                    || flights
-                        .get(&ticket)
-                        .is_none_or(|flight| agents.is_gone(&flight.agent, *number, now, grace))
+            lost.extend(self.assembly.give_up(*number, |ticket, _| {
+                flights
+                    .get(&ticket)
+                    .is_none_or(|flight| agents.is_gone(&flight.agent, *number, now, grace))
             }));
         }
         for ticket in lost {

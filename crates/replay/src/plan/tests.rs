@@ -1,5 +1,8 @@
 use super::*;
-use crate::config::{Late, Order, Pace};
+use crate::{
+    config::{Late, Order, Pace},
+    job::Run,
+};
 
 fn config(settings: &[(&str, &[&str])]) -> Config {
     Config {
@@ -94,4 +97,26 @@ fn groups_are_named_after_job_run_and_target() {
     assert_eq!(planned.group("/var/log/umbra log/", "v2"), "umbra.umbra-log.job.v2");
     let second = Planned { run: 1, ..planned };
     assert_eq!(second.group("topic", "v2"), "umbra.topic.job.1.v2");
+}
+
+#[test]
+fn limits_count_over_all_starts_and_passes() {
+    let mut all = stored(3, "1", Some("done"));
+    for (run, pass, sent, spans) in [
+        (3, "1", 10, vec![]),
+        (4, "2", 5, vec![(100, 200), (150, 260), (300, 310)]),
+        (2, "1", 1000, vec![(0, 90)]),
+    ] {
+        let mut one = stored(run, pass, None).runs.remove(&run).unwrap();
+        one.sent.insert("a".to_owned(), sent);
+        one.spans.insert("a".to_owned(), spans);
+        all.runs.insert(run, one);
+    }
+    let Ok(Next::Resume(planned)) =
+        next(&Config { repeat: 2, ..config(&[("speed", &["2"])]) }, &all)
+    else {
+        panic!()
+    };
+    assert_eq!(planned.used_by("a"), Used { sent: 15, time_ns: 170 });
+    assert_eq!(planned.used_by("b"), Used::default());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use umbra_replay::{Config, Ended, Pace, Which, dry_run};
 
 use crate::{
-    recording::{MILLI, Recording, SECOND, THEN, config},
+    recording::{MILLI, Recording, SECOND, THEN, config, now, until},
     shadow::{Reply, Shadow},
 };
 
@@ -81,6 +81,62 @@ async fn a_limit_holds_over_repetitions() {
     assert_eq!(report.targets["t0"].answered, 25);
     assert_eq!(recording.replay(job).await.ended, Ended::AlreadyDone);
     assert_eq!(shadow.seen().len(), 25);
+}
+
+#[tokio::test]
+async fn a_limit_holds_over_a_stop() {
+    let shadow = Shadow::start(|_| Reply::After(Duration::from_millis(3))).await;
+    let mut recording = Recording::new().await;
+    recording.gets(400, THEN, MILLI);
+    let mut job = Config { limit: Some(200), ..config("limit-stop", &[&shadow]) };
+    job.targets[0].concurrency = 4;
+    let mut sent = 0;
+    for until in [60, 120] {
+        let running = recording.start(job.clone()).await;
+        shadow.wait_for(until).await;
+        let report = running.stop().await;
+        assert_eq!(report.ended, Ended::CutShort);
+        sent += report.targets["t0"].sent;
+    }
+    assert!(sent < 200);
+    let report = recording.replay(job.clone()).await;
+    assert_eq!((report.ended, report.targets["t0"].sent), (Ended::Done, 200 - sent));
+    assert_eq!(recording.replay(job).await.ended, Ended::AlreadyDone);
+    assert_eq!(shadow.seen().len(), 200);
+}
+
+#[tokio::test]
+async fn a_limit_holds_over_repetitions_and_a_stop() {
+    let shadow = Shadow::start(|_| Reply::After(Duration::from_millis(5))).await;
+    let mut recording = Recording::new().await;
+    recording.gets(20, THEN, MILLI);
+    let mut job = Config { repeat: 5, limit: Some(70), ..config("loop-limit-stop", &[&shadow]) };
+    job.targets[0].concurrency = 1;
+    let running = recording.start(job.clone()).await;
+    shadow.wait_for(25).await;
+    assert_eq!(running.stop().await.ended, Ended::CutShort);
+    assert_eq!(recording.replay(job).await.ended, Ended::Done);
+    assert_eq!(shadow.seen().len(), 70);
+}
+
+#[tokio::test]
+async fn a_duration_holds_over_a_stop() {
+    let shadow = Shadow::ok().await;
+    let recording = Recording::new().await;
+    let job = Config {
+        which: Which::Live,
+        duration: Some(Duration::from_secs(4)),
+        pace: Pace::Arrival { delay: None },
+        ..config("duration-stop", &[&shadow])
+    };
+    let running = recording.start(job.clone()).await;
+    until(|| running.stats.snapshot().contains_key("t0")).await;
+    let begun = now();
+    until(|| now() > begun + 2500 * MILLI).await;
+    running.stop().await;
+    let begun = now();
+    assert_eq!(recording.replay(job).await.ended, Ended::Done);
+    assert!(now() - begun < 3500 * MILLI, "the time before the stop counts");
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@
 // A test fails by panicking, its helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod bad_records;
 mod bodies;
 mod going_on;
 mod holding;
 mod limits;
 mod pacing;
+mod patience;
 mod recording;
 mod shadow;
 mod windows;

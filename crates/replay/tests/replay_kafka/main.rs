@@ -5,6 +5,8 @@
 // A test fails by panicking, its helpers too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../replay/again.rs"]
+mod again;
 #[path = "../replay/bad_records.rs"]
 mod bad_records;
 #[path = "../replay/bodies.rs"]
@@ -16,8 +18,11 @@ mod going_on;
 mod holding;
 #[path = "../replay/limits.rs"]
 mod limits;
+mod members;
 #[path = "../replay/pacing.rs"]
 mod pacing;
+#[path = "../replay/patience.rs"]
+mod patience;
 #[path = "../replay/recording.rs"]
 mod recording;
 #[path = "../replay/shadow.rs"]
