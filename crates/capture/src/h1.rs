@@ -44,6 +44,7 @@ pub use body::{BodyDecoder, Step};
 pub use fields::{Field, FieldKind, Fields};
 pub use forward::{ForwardChanges, ResponseChanges, write_request_head, write_response_head};
 pub use framing::BodyKind;
+pub(crate) use request::MAX_EMPTY_LINES;
 pub use request::{MethodKind, RequestHead, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use target::Form;

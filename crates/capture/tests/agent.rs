@@ -7,6 +7,7 @@ mod agent {
     pub(crate) mod bodies;
     pub(crate) mod clients;
     pub(crate) mod drain;
+    pub(crate) mod edges;
     pub(crate) mod fuzz;
     pub(crate) mod harness;
     pub(crate) mod losses;

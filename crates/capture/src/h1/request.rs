@@ -44,7 +44,7 @@ pub enum MethodKind {
 
 /// Empty lines tolerated before a request line. RFC 9112 2.2 asks for at least
 /// one, which old clients send after a body.
-const MAX_EMPTY_LINES: usize = 4;
+pub(crate) const MAX_EMPTY_LINES: usize = 4;
 
 /// RFC 9112 3: a method longer than any that is known is not implemented.
 const MAX_METHOD: usize = 64;

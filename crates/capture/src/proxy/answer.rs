@@ -25,6 +25,10 @@ use crate::{
     upstream::Fault,
 };
 
+/// Most interim answers to one request. Each may take as long as a final one, so
+/// their number is bounded.
+const MAX_INTERIM: usize = 100;
+
 /// One answer in passing.
 pub(super) struct Answer<'a> {
     pub(super) upstream: ReadHalf<'a>,
@@ -93,6 +97,7 @@ impl Answer<'_> {
     /// the beginning of the body. None: a tunnel.
     async fn head(&mut self) -> Result<Option<Head>, Answered> {
         let mut untouched = true;
+        let mut interim = 0;
         loop {
             while !self.buf.is_empty() {
                 untouched = false;
@@ -103,8 +108,13 @@ impl Answer<'_> {
                 match parsed {
                     Err(malformed) => return Err(none(Fault::Garbled(malformed.reason))),
                     Ok(Parsed::Incomplete) => break,
+                    Ok(Parsed::Complete { .. })
+                        if interim == MAX_INTERIM && self.tee.borrow().head().is_interim() =>
+                    {
+                        return Err(none(Fault::Garbled("too_many_interim")));
+                    }
                     Ok(Parsed::Complete { len }) => match self.found(len).await? {
-                        Found::Interim => {}
+                        Found::Interim => interim += 1,
                         Found::Final(head) => return Ok(Some(head)),
                         Found::Tunnel => return Ok(None),
                     },

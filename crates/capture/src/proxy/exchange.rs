@@ -71,6 +71,8 @@ impl Connection<'_> {
         if let Some(malformed) = seen.fault {
             self.refused(malformed.reason);
             self.answer.get_mut().discard();
+            // Before the client is waited for: no flight holds Marks back for it.
+            self.request.get_mut().emit();
             return self.say(client, malformed.response()).await;
         }
         let after = self.forward(client, facts, seen.len).await;

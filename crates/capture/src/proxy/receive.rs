@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Buf as _;
 use tokio::net::TcpStream;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    h1::{Malformed, Parsed, parse_request},
+    h1::{MAX_EMPTY_LINES, Malformed, Parsed, parse_request},
     lane::Flight,
 };
 
@@ -53,8 +54,16 @@ impl Connection<'_> {
     pub(super) async fn receive(&mut self, stream: &mut TcpStream) -> Received {
         let mut started: Option<Started> = None;
         let idle_since = Instant::now();
+        let mut empty_lines = 0;
         loop {
-            if !self.from_client.is_empty() {
+            if started.is_none() {
+                empty_lines += self.skip_empty_lines();
+                if empty_lines > MAX_EMPTY_LINES {
+                    return Received::Malformed(Malformed::bad("empty_lines"));
+                }
+            }
+            // A CR alone may be half of an empty line.
+            if !matches!(&self.from_client[..], [] | [b'\r']) {
                 let begun = started
                     .get_or_insert_with(|| Started { at: self.proxy.tap.now(), flight: None });
                 let head = self.request.get_mut().head_mut();
@@ -89,6 +98,17 @@ impl Connection<'_> {
                 Waited::TimedOut => return Received::End,
             }
         }
+    }
+
+    /// RFC 9112 2.2: empty lines before a request, which some clients send after a
+    /// body. They begin none, so the connection stays idle. Says how many.
+    fn skip_empty_lines(&mut self) -> usize {
+        let mut lines = 0;
+        while self.from_client.starts_with(b"\r\n") {
+            self.from_client.advance(2);
+            lines += 1;
+        }
+        lines
     }
 
     /// Reads once, or until the deadline; an idle connection also until the stop.

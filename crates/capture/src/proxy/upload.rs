@@ -47,6 +47,11 @@ impl Upload<'_> {
             return Uploaded::UpstreamGone;
         }
         self.buf.advance(at_hand);
+        // The end has been seen by whoever looked at what was at hand; what is
+        // behind it belongs to the next request.
+        if self.body.is_done() {
+            return Uploaded::Whole;
+        }
         loop {
             match self.pass().await {
                 Ok(true) => return Uploaded::Whole,
@@ -84,7 +89,7 @@ impl Upload<'_> {
     }
 }
 
-/// Shows body bytes to the tee.
+/// Shows body bytes to the tee. Not to be called again once the body is done.
 pub(super) fn look(
     body: &mut BodyDecoder,
     bytes: &[u8],
