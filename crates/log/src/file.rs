@@ -183,10 +183,12 @@ fn may_become_log(path: &Path, options: &LogOptions, mode: Mode) -> Result<u32, 
         }
     }
     if let Some(other) = others.first() {
-        return Err(LogError::Unusable(format!(
-            "{} is not a log: it holds other files, such as `{other}`",
-            path.display()
-        )));
+        let why =
+            format!("{} is not a log: it holds other files, such as `{other}`", path.display());
+        return Err(match mode {
+            Mode::Create => LogError::Unusable(why),
+            Mode::Existing => LogError::NotFound(why),
+        });
     }
     if mode == Mode::Existing {
         return Err(LogError::NotFound(format!(
@@ -222,7 +224,12 @@ fn read_marker(path: &Path) -> Result<Option<u32>, LogError> {
     let marker = path.join(MARKER);
     let text = match fs::read_to_string(&marker) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A directory of that name, such as the one around a log, marks nothing.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(io_error("read", &marker)(error)),
     };
     let partitions = text

@@ -26,10 +26,21 @@ fn other_peoples_directories_are_left_alone() {
     let temporary = tempfile::tempdir().unwrap();
     fs::write(temporary.path().join("thesis.tex"), "x").unwrap();
     for mode in [Mode::Create, Mode::Existing] {
-        let Err(LogError::Unusable(why)) = open(temporary.path(), mode) else { panic!("a log?") };
+        let why = match open(temporary.path(), mode) {
+            Err(LogError::Unusable(why)) if mode == Mode::Create => why,
+            Err(LogError::NotFound(why)) if mode == Mode::Existing => why,
+            other => panic!("a log? {other:?}"),
+        };
         assert!(why.contains("thesis.tex"), "{why}");
     }
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_directory_around_a_log_is_not_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    open(&temporary.path().join("umbra-log"), Mode::Create).unwrap();
+    assert!(matches!(open(temporary.path(), Mode::Existing), Err(LogError::NotFound(_))));
 }
 
 #[test]
