@@ -9,6 +9,7 @@ use crate::support::{
     nginx::Nginx,
     process::Umbra,
     shadow::{Manner, Shadow},
+    wait_for,
 };
 
 #[track_caller]
@@ -56,6 +57,12 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest() {
     let path = file.to_str().unwrap();
     fails(Umbra::new("check").arg(path), 64, &[":3:", "upstreem", "`upstream`"]);
     fails(Umbra::new("capture").flag("config", path), 64, &[":3:", "upstreem", "`upstream`"]);
+    let ended =
+        Umbra::new("capture").flag("config", path).flag("upstream", "http://127.0.0.1:1").run();
+    assert!(!ended.stderr.contains("is required"), "no false problems: {}", ended.stderr);
+    std::fs::write(&file, "mirror: {listen: nonsense, upstream: 'ftp://x', target: zzz}\n")
+        .unwrap();
+    fails(Umbra::new("check").arg(path), 64, &["--listen", "--upstream", "--target", ":1)"]);
     std::fs::write(&file, "capture:\n  listen: 127.0.0.1:0\n  upstream: http://127.0.0.1:1\n")
         .unwrap();
     let good = Umbra::new("check").arg(path).run();
@@ -71,6 +78,8 @@ fn logs_that_are_not_there_or_are_something_else() {
     let replay = |log: &str| Umbra::new("replay").flag("log", log).flag("target", target);
     fails(replay(absent.to_str().unwrap()), 66, &["absent"]);
     fails(Umbra::new("log info").arg(absent.to_str().unwrap()), 66, &["absent"]);
+    // A directory, but not a log.
+    fails(replay(env!("CARGO_MANIFEST_DIR")), 66, &["Cargo.toml"]);
     let text = dir.path().join("text.mcap");
     std::fs::write(&text, "this is not a recording, only some text that is long enough").unwrap();
     fails(Umbra::new("log info").arg(text.to_str().unwrap()), 65, &["text.mcap", "at byte 0"]);
@@ -126,6 +135,38 @@ fn malformed_requests_get_an_answer_and_the_agent_lives_on() {
 }
 
 #[test]
+fn a_mirror_does_not_hit_its_own_upstream_by_accident() {
+    let mirror = Umbra::new("mirror")
+        .flag("listen", "127.0.0.1:0")
+        .flag("upstream", "http://127.0.0.1:9")
+        .flag("target", "http://127.0.0.1:9/v2");
+    fails(mirror, 64, &["--target", "--allow-production"]);
+}
+
+#[test]
+fn whoever_reads_the_result_may_stop_reading() {
+    let log = TestLog::file();
+    let upstream = Nginx::start("location / { return 200 ok; }");
+    let agent = Umbra::new("capture")
+        .flag("listen", "127.0.0.1:0")
+        .flag("upstream", format!("http://{}", upstream.address))
+        .flag("log", log.arg())
+        .start();
+    let binary = env!("CARGO_BIN_EXE_umbra");
+    let tail = format!("{binary} log tail {} 2>/dev/null | head -n 1", log.arg());
+    let mut tail = std::process::Command::new("sh")
+        .args(["-c", &tail])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the command ends with its reader", || {
+        get(agent.listen(), "/again");
+        tail.try_wait().unwrap().is_some()
+    });
+    agent.stop();
+}
+
+#[test]
 fn production_is_not_hit_by_accident() {
     let upstream = Shadow::start(Manner::Answer(200));
     let log = TestLog::file();
@@ -154,7 +195,8 @@ fn the_settings_that_hold_are_shown_with_their_source() {
     let shown = Umbra::new("replay")
         .env("UMBRA_SPEED", "2")
         .env("UMBRA_KAFKA", "sasl.password=hunter2")
-        .flag("target", "http://127.0.0.1:1")
+        .flag("target", "http://127.0.0.1:1,set-header=X: hunter2")
+        .flag("set-header", "Authorization: hunter2")
         .flag("print-config", "")
         .run();
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);

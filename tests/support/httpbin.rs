@@ -19,6 +19,7 @@ impl Httpbin {
         );
         let mut command = Command::new(venv.join("bin/gunicorn"));
         command.args([
+            "--no-control-socket",
             "--access-logfile",
             "-",
             "--threads",

@@ -5,6 +5,8 @@ use std::fmt;
 /// Exit codes. Scripts rely on them; they are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
+    /// Whoever read the result has seen enough.
+    Quiet = 0,
     /// Flags or configuration are wrong.
     Usage = 64,
     /// Data is unusable: not a recording, damaged, a key is missing.
@@ -34,6 +36,11 @@ impl Failure {
     /// A failure with this code and message.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// The reader of stdout is gone: nothing is left to do, and nothing to say.
+    pub(crate) fn quiet() -> Self {
+        Self::new(Code::Quiet, "")
     }
 }
 

@@ -18,16 +18,20 @@ mod signals;
 
 use std::process::ExitCode;
 
-use exit::{Failure, Outcome};
+use exit::{Code, Failure, Outcome};
 use settings::Parsed;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(code) => ExitCode::from(code),
-        Err(Failure { code, message }) => {
-            eprintln!("umbra: {message}");
+    // A panic is a bug of ours, whichever thread it was on; its message is printed.
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(Failure { code, message })) => {
+            if code != Code::Quiet {
+                eprintln!("umbra: {message}");
+            }
             ExitCode::from(code as u8)
         }
+        Err(_) => ExitCode::from(Code::Bug as u8),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Results on stdout. A closed pipe (`| head`) ends quietly.
+//! Results on stdout. A closed pipe (`| head`) ends the command quietly.
 
 use std::io::{ErrorKind, Write};
 
@@ -10,10 +10,9 @@ use crate::exit::{Code, Failure};
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Disk, format!("stdout: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::quiet()),
+        Err(error) => Err(Failure::new(Code::Disk, format!("stdout: {error}"))),
     }
 }
 

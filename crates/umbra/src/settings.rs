@@ -170,17 +170,13 @@ impl Settings {
     fn take_file(&mut self, matches: &ArgMatches, env: &BTreeMap<String, String>) {
         let named = matches.get_one::<String>("config").or_else(|| env.get("UMBRA_CONFIG"));
         let Some(path) = named.map(PathBuf::from) else { return };
-        match file::read(&path) {
-            Err(problems) => self.problems.extend(problems),
-            Ok(entries) => {
-                for entry in entries {
-                    let ours = entry.section.as_deref().is_none_or(|s| s == self.command.name);
-                    let flag = self.command.all_flags().find(|f| f.name == entry.key);
-                    if let (true, Some(flag)) = (ours, flag) {
-                        let source = Source::File(path.clone(), entry.line);
-                        self.set(flag, entry.values, source);
-                    }
-                }
+        let (entries, problems) = file::read(&path);
+        self.problems.extend(problems);
+        for entry in entries {
+            let ours = entry.section.as_deref().is_none_or(|s| s == self.command.name);
+            let flag = self.command.all_flags().find(|f| f.name == entry.key);
+            if let (true, Some(flag)) = (ours, flag) {
+                self.set(flag, entry.values, Source::File(path.clone(), entry.line));
             }
         }
     }
@@ -289,6 +285,11 @@ impl Settings {
         self.read(name, parser)
     }
 
+    /// All problems.
+    pub(crate) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
     /// Fails with all problems, if there are any.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self.problems.as_slice() {
@@ -315,7 +316,11 @@ impl Settings {
                 continue;
             }
             let masked = |value: &String| {
-                let shown = if flag.secret { values::mask(value) } else { value.clone() };
+                let shown = match flag.name {
+                    "target" => values::mask_target(value),
+                    _ if flag.secret => values::mask(value),
+                    _ => value.clone(),
+                };
                 serde_json::Value::from(shown).to_string()
             };
             let list = setting.values.iter().map(masked).collect::<Vec<_>>().join(", ");

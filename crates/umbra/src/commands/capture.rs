@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use umbra_capture::{Report, Snapshot, Stats};
+use umbra_capture::{AgentError, Report, Snapshot, Stats};
 use umbra_log::{Log, Mode};
 
 use crate::{
@@ -31,7 +31,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
     let log = Log::open(&log.address, log.options, Mode::Create).await?;
-    let agent = Agent::start(capture, &run, settings.as_yaml(), &log, stop).await?;
+    let shown = admin::Shown::new(settings.as_yaml());
+    let agent = Agent::start(capture, &run, shown, &log, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, admin = ?agent.ready.admin, "capturing");
     ready::write(run.ready_file.as_deref(), &agent.ready)?;
     let report = agent.finish().await?;
@@ -47,9 +48,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
 pub(crate) struct Agent {
     /// Where it listens.
     pub(crate) ready: ready::Ready,
-    /// Endpoints, also for others to register metrics with before they serve.
     stats: Stats,
-    work: tokio::task::JoinHandle<Report>,
+    work: tokio::task::JoinHandle<Result<Report, AgentError>>,
     admin: tokio::task::JoinSet<()>,
     admin_stop: CancellationToken,
 }
@@ -57,15 +57,15 @@ pub(crate) struct Agent {
 impl Agent {
     /// Binds everything and starts the threads.
     pub(crate) async fn start(
-        capture: Capture,
+        mut capture: Capture,
         run: &Run,
-        shown: String,
+        mut shown: admin::Shown,
         log: &Log,
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
-        let mut shown = admin::Shown::new(shown);
         let stats = Stats::default();
         stats.register(&mut shown.registry);
+        fit_descriptors(&mut capture);
         let listeners = bind(&capture)?;
         let admin_listener = admin::bind(run.admin.as_deref())?;
         let ready = ready::Ready {
@@ -109,11 +109,52 @@ impl Agent {
         let report = work.await.map_err(|e| Failure::new(Code::Bug, format!("capture: {e}")))?;
         self.admin_stop.cancel();
         while self.admin.join_next().await.is_some() {}
+        let report = report.map_err(|error| failure(&error))?;
         if !report.lost.is_empty() {
             tracing::error!(lost = ?report.lost, "requests were not recorded");
         }
         Ok(report)
     }
+}
+
+/// Descriptors kept for the log, the admin endpoints and whatever else.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// A client's connection takes two descriptors, its own and one to the upstream: as
+/// many are allowed as the system gives, and no more clients accepted than can be
+/// served.
+fn fit_descriptors(capture: &mut Capture) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            limit = getrlimit(Resource::Nofile);
+        }
+    }
+    let Some(open) = limit.current else { return };
+    let fit = (open.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(16) as usize;
+    if fit < capture.config.max_connections {
+        tracing::warn!(
+            open_files = open,
+            max_connections = fit,
+            "fewer connections than asked for: raise the limit of open files (ulimit -n)"
+        );
+        capture.config.max_connections = fit;
+    }
+}
+
+fn failure(error: &AgentError) -> Failure {
+    if let AgentError::Panicked { report, .. } = error {
+        tracing::error!(
+            requests = report.requests,
+            recorded = report.recorded,
+            lost = ?report.lost,
+            "what is known of the requests"
+        );
+    }
+    Failure::new(Code::Bug, format!("capture: {error}"))
 }
 
 fn bind(capture: &Capture) -> Result<Vec<TcpListener>, Failure> {

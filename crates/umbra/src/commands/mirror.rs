@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::Stats;
+use umbra_replay::{Config, Stats};
 
 use super::{
     capture::{self, Agent},
     replay,
 };
 use crate::{
-    config::{self, Output},
+    admin,
+    config::{self, Capture, Output},
     exit::{Code, Failure, Outcome},
     output, ready,
     settings::Settings,
@@ -25,6 +26,9 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let log = config::log(&mut settings);
     let capture = config::capture(&mut settings, run.drain);
     let replay = config::live_replay(&mut settings, run.drain);
+    if let (Some(capture), Some(replay)) = (&capture, &replay) {
+        refuse_production(&mut settings, capture, replay);
+    }
     let all = log.zip(capture).zip(replay);
     let ((log, capture), replay) = config::all_there(&settings, all)?;
 
@@ -33,25 +37,48 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let log = Log::open(&log.address, log.options, Mode::Create).await?;
     // The plan comes first: every request the agent will record is meant.
     umbra_replay::plan(&replay, &log).await?;
-    let agent = Agent::start(capture, &run, settings.as_yaml(), &log, stop).await?;
+    let stats = Stats::new();
+    let mut shown = admin::Shown::new(settings.as_yaml());
+    stats.register(&mut shown.registry);
+    let agent = Agent::start(capture, &run, shown, &log, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, job = replay.job, "mirroring");
 
     // The replay stops after the agent, so that what was recorded last is still
     // read; what it cannot send within the drain stays in the log under its job.
     let replay_stop = CancellationToken::new();
-    let stats = Stats::new();
     ready::write(run.ready_file.as_deref(), &agent.ready)?;
     let captured = async {
         let report = agent.finish().await;
         // Nothing is recorded any more: what was last is read and sent.
-        let _ = tokio::time::timeout(run.drain, idle(&stats)).await;
+        let last = tokio::time::timeout(run.drain, idle(&stats));
+        let _ = replay_stop.run_until_cancelled(last).await;
         replay_stop.cancel();
         report
     };
-    let replayed = replay::watched(replay, &log, &stats, &replay_stop);
+    let replayed = async {
+        let result = replay::watched(replay, &log, &stats, &replay_stop).await;
+        if let Err(failure) = &result {
+            // Production is served on: only the shadow goes without.
+            tracing::error!(%failure, "nothing is mirrored any more; requests are still recorded");
+        }
+        replay_stop.cancel();
+        result
+    };
     let (captured, replayed) = tokio::join!(captured, replayed);
     signals.abort();
-    let (captured, replayed) = (captured?, replayed?);
+    let captured = captured?;
+    let replayed = match replayed {
+        Ok(replayed) => replayed,
+        Err(failure) => {
+            // What was captured is told all the same.
+            let told = capture::as_json(&captured);
+            match form {
+                Output::Json => output::json(&serde_json::json!({ "capture": told }))?,
+                Output::Text => output::text(&capture::as_text(&captured))?,
+            }
+            return Err(failure);
+        }
+    };
     match form {
         Output::Json => output::json(&serde_json::json!({
             "capture": capture::as_json(&captured),
@@ -63,6 +90,23 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         }
     }
     replay::code(&replayed).map_err(|message| Failure::new(Code::Unavailable, message))
+}
+
+/// A mirror whose target is its own upstream would double production's load.
+fn refuse_production(settings: &mut Settings, capture: &Capture, replay: &Config) {
+    let upstream = &capture.config.upstream;
+    for target in replay.targets.iter().filter(|_| !replay.allow_production) {
+        let url = &target.url;
+        let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        if url.port_u16().unwrap_or(usual) == upstream.port
+            && host.eq_ignore_ascii_case(&upstream.host)
+        {
+            let what =
+                format!("{url} is the upstream; --allow-production sends there all the same");
+            settings.problem("target", what);
+        }
+    }
 }
 
 /// Waits until no pipeline has anything to do, and has met nothing new for longer

@@ -43,11 +43,11 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         admin: listener.as_ref().and_then(|l| l.local_addr().ok()),
         pid: std::process::id(),
     };
-    shown.ready.store(true, Ordering::Release);
+    let shown = Arc::new(shown);
     let admin_stop = CancellationToken::new();
     let mut admin = JoinSet::new();
     if let Some(listener) = listener {
-        admin.spawn(admin::serve(listener, Arc::new(shown), admin_stop.clone()));
+        admin.spawn(admin::serve(listener, Arc::clone(&shown), admin_stop.clone()));
     }
     tracing::info!(log = log.name(), job = replay.job, admin = ?ready.admin, "replaying");
     if form == Output::Text {
@@ -55,6 +55,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     }
     // With the plan its start is fixed: what is recorded from now on is meant.
     umbra_replay::plan(&replay, &log).await?;
+    shown.ready.store(true, Ordering::Release);
     ready::write(run.ready_file.as_deref(), &ready)?;
     let report = watched(replay, &log, &stats, &stop).await;
     admin_stop.cancel();

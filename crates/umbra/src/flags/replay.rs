@@ -51,12 +51,14 @@ const WHICH: &[Flag] = &[
     Flag::value("loop", "N", "Play the window this many times").or("1").under("Job"),
     Flag::switch("dry-run", "Say what would be sent, where and how fast; send nothing")
         .under("Job"),
-    Flag::switch(
-        "allow-production",
-        "Send even to the upstream the requests were recorded in front of",
-    )
-    .under("Job"),
+    ALLOW_PRODUCTION,
 ];
+
+const ALLOW_PRODUCTION: Flag = Flag::switch(
+    "allow-production",
+    "Send even to the upstream the requests were recorded in front of",
+)
+.under("Job");
 
 const JOB: Flag = Flag::value(
     "job",
@@ -87,7 +89,7 @@ const WHEN: &[Flag] = &[
     OUTCOMES,
 ];
 
-const MIRROR_WHEN: &[Flag] = &[JOB, DELAY, ORDER, LATE, WRITES, OUTCOMES];
+const MIRROR_WHEN: &[Flag] = &[JOB, ALLOW_PRODUCTION, DELAY, ORDER, LATE, WRITES, OUTCOMES];
 
 const DELAY: Flag =
     Flag::value("delay", "TIME", "Live: send this long after capture instead of on arrival")
@@ -120,7 +122,7 @@ const TARGET: &[Flag] = &[
         .under("Targets"),
     Flag::value("shadow-host", "HOW", "The Host sent: suffix[=-shadow], keep, target, or set:NAME").or("suffix").under("Targets"),
     Flag::value("target-percent", "N", "Share of the selected requests that is sent").or("100").under("Targets"),
-    Flag::value("set-header", "NAME: VALUE", "Set this header on each request").many().under("Targets"),
+    Flag::value("set-header", "NAME: VALUE", "Set this header on each request").many().secret().under("Targets"),
     Flag::value("remove-header", "NAME", "Remove this header from each request").many().under("Targets"),
     Flag::value("concurrency", "N", "Most requests in flight to a target").or("256").under("Targets"),
     Flag::value("timeout", "TIME", "Longest wait for a whole answer").or("30s").under("Targets"),

@@ -39,25 +39,29 @@ enum Kind {
     Map(Vec<(Node, Node)>),
 }
 
-/// Reads the file, or says everything that is wrong with it. Entries of sections
-/// come after those of the top level, so that they win.
-pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, Vec<String>> {
-    let shown = path.display();
-    let text = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > MAX_BYTES => {
-            return Err(vec![format!("{shown}: larger than 1 MiB")]);
-        }
-        _ => std::fs::read_to_string(path).map_err(|e| vec![format!("{shown}: {e}")])?,
-    };
-    let root = parse(&text).map_err(|e| {
-        vec![format!("{shown}:{}:{}: {}", e.marker().line(), e.marker().col() + 1, e.info())]
-    })?;
-    let mut reader = Reader { shown: shown.to_string(), entries: Vec::new(), problems: Vec::new() };
-    if let Some(root) = root {
-        reader.document(root);
+/// Reads the file: what can be used of it, and everything that is wrong with it.
+/// Entries of sections come after those of the top level, so that they win.
+pub(crate) fn read(path: &Path) -> (Vec<Entry>, Vec<String>) {
+    let shown = path.display().to_string();
+    let mut reader = Reader { shown, entries: Vec::new(), problems: Vec::new() };
+    match load(path) {
+        Ok(Some(root)) => reader.document(root),
+        Ok(None) => {}
+        Err(problem) => reader.problems.push(problem),
     }
     reader.entries.sort_by_key(|entry| entry.section.is_some());
-    if reader.problems.is_empty() { Ok(reader.entries) } else { Err(reader.problems) }
+    (reader.entries, reader.problems)
+}
+
+fn load(path: &Path) -> Result<Option<Node>, String> {
+    let shown = path.display();
+    let text = match std::fs::metadata(path) {
+        Ok(meta) if meta.len() > MAX_BYTES => return Err(format!("{shown}: larger than 1 MiB")),
+        _ => std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?,
+    };
+    parse(&text).map_err(|e| {
+        format!("{shown}:{}:{}: {}", e.marker().line(), e.marker().col() + 1, e.info())
+    })
 }
 
 struct Reader {

@@ -185,12 +185,21 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What is shown of `KEY=VALUE` when the value may be secret.
+/// What is shown of `KEY=VALUE` or `NAME: VALUE` when the value may be secret.
 pub(crate) fn mask(text: &str) -> String {
-    match text.split_once('=') {
-        Some((key, _)) => format!("{key}=***"),
+    match text.find(['=', ':']) {
+        Some(at) => format!("{}***", &text[..=at]),
         None => "***".into(),
     }
+}
+
+/// What is shown of a target: headers it is given may be secret.
+pub(crate) fn mask_target(text: &str) -> String {
+    let option = |part: &str| match part.split_once('=') {
+        Some(("set-header", header)) => format!("set-header={}", mask(header)),
+        _ => part.to_owned(),
+    };
+    text.split(',').map(option).collect::<Vec<_>>().join(",")
 }
 
 fn split_unit(text: &str) -> (&str, &str) {

@@ -53,4 +53,9 @@ fn instants_are_exact() {
 #[test]
 fn secrets_are_masked() {
     assert_eq!(mask("sasl.password=hunter2"), "sasl.password=***");
+    assert_eq!(mask("Authorization: Bearer x=y"), "Authorization:***");
+    assert_eq!(
+        mask_target("a=http://b,set-header=X: s,percent=1"),
+        "a=http://b,set-header=X:***,percent=1"
+    );
 }
