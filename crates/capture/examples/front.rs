@@ -55,6 +55,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     std::io::stdin().read_line(&mut String::new())?;
     stop.cancel();
-    println!("{:#?}", agent.join().map_err(|_| "the agent ended by a fault")?);
+    println!("{:#?}", agent.join().map_err(|_| "the agent ended by a fault")??);
     Ok(())
 }

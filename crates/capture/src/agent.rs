@@ -3,13 +3,14 @@
 //! [`crate::recorder`].
 
 use std::{
+    io,
     net::TcpListener,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{runtime, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use umbra_log::Append;
 use umbra_record::id::{self, IdGenerator};
@@ -20,6 +21,7 @@ use crate::{
     clock::Clock,
     drain::Deadline,
     lane::{Identity, Lane, Losses, Queue},
+    listener::Acceptor,
     recorder::{Lows, Recorder},
     stats::LaneStats,
     thread::CaptureThread,
@@ -28,10 +30,36 @@ use crate::{
 /// The last flush gets at least this long, however much of the drain is used up.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
+/// Why an agent could not start, or ended before it was told to. No request and
+/// no state of the log is the cause.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The system refuses what a thread needs. No request has been taken.
+    #[error("cannot start {thread}: {error}")]
+    Start {
+        /// Its name.
+        thread: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A thread panicked, so the others were drained. What it had in hand may be
+    /// neither recorded nor counted; the report says what is known.
+    #[error("{thread} ended by a fault of ours")]
+    Panicked {
+        /// Its name.
+        thread: String,
+        /// As far as the others know.
+        report: Report,
+    },
+}
+
 /// Runs an agent on the calling thread until `stop`, then drains it.
 ///
 /// The listening sockets are shared by `config.threads` capture threads. Requests
 /// are answered by the upstream whatever becomes of the log.
+///
+/// # Errors
+/// A thread cannot start, or has panicked.
 // The agent owns what it is given: it is what a thread of its own is started with.
 #[allow(clippy::needless_pass_by_value)]
 pub fn run<A: Append>(
@@ -40,23 +68,34 @@ pub fn run<A: Append>(
     log: Arc<A>,
     stats: Stats,
     stop: CancellationToken,
-) -> Report {
+) -> Result<Report, AgentError> {
     let queue: Arc<dyn Queue> = Arc::<A>::clone(&log);
-    let mut agent = Agent::new(config, listeners, queue, &stats, stop);
-    let threads = agent.start();
-    let mut lanes: Vec<Lane> = threads.into_iter().filter_map(join).collect();
+    // A thread that panics stops the others, but nothing of the caller's.
+    let mut agent = Agent::new(config, listeners, queue, &stats, stop.child_token());
+    let mut panicked = None;
+    let mut lanes = Vec::new();
+    for worker in agent.start()? {
+        match worker.join() {
+            Ok(lane) => lanes.extend(lane),
+            Err(thread) => panicked = panicked.or(Some(thread)),
+        }
+    }
     flush(&*log, agent.deadline.left());
     for lane in &mut lanes {
         lane.settle();
         lane.give_up_undurable();
     }
-    agent.report()
+    let report = agent.report();
+    match panicked {
+        Some(thread) => Err(AgentError::Panicked { thread, report }),
+        None => Ok(report),
+    }
 }
 
 /// What the threads have in common.
 struct Agent {
     config: Arc<Config>,
-    listeners: Arc<Vec<TcpListener>>,
+    listeners: Vec<TcpListener>,
     queue: Arc<dyn Queue>,
     identity: Arc<Identity>,
     budget: Arc<Budget>,
@@ -65,6 +104,24 @@ struct Agent {
     stop: CancellationToken,
     deadline: Deadline,
 }
+
+/// What a capture thread stands on, made before any of them begins.
+struct Ground {
+    runtime: runtime::Runtime,
+    acceptor: Acceptor,
+}
+
+/// A thread, waiting for its work or doing it.
+struct Worker {
+    name: String,
+    give: mpsc::Sender<Work>,
+    handle: JoinHandle<Option<Lane>>,
+}
+
+type Work = Box<dyn FnOnce() -> Lane + Send>;
+
+/// The thread's last act if it panics: the others are drained.
+struct StopOnPanic(CancellationToken);
 
 impl Agent {
     fn new(
@@ -85,7 +142,7 @@ impl Agent {
         let budget = Budget::new(config.memory, config.threads);
         stats.attach_budget(Arc::clone(&budget));
         Self {
-            listeners: Arc::new(listeners),
+            listeners,
             queue,
             identity: Arc::new(identity),
             budget,
@@ -98,20 +155,31 @@ impl Agent {
     }
 
     /// Starts all threads; the recorder, whose lane comes last, ends when the
-    /// others have.
-    fn start(&mut self) -> Vec<JoinHandle<Lane>> {
+    /// others have. First whatever may fail is done for all of them, then they get
+    /// their work: none takes a request unless all can.
+    fn start(&mut self) -> Result<Vec<Worker>, AgentError> {
         let threads = self.config.threads;
-        let (jobs, queue) = mpsc::channel();
-        let lows = Arc::new(Lows::new(threads));
         // Each waits for as many connections as all together may have.
         let permits = Arc::new(Semaphore::new(self.config.max_connections.max(1)));
-        let listeners = std::mem::take(&mut self.listeners);
-        let capture = (0..threads).filter_map(|number| {
+        let listeners = Arc::new(std::mem::take(&mut self.listeners));
+        let mut workers = Vec::with_capacity(threads + 1);
+        let mut grounds = Vec::with_capacity(threads);
+        for number in 0..threads {
+            let worker = self.worker(format!("capture-{number}"))?;
+            let ground = Ground::new(&listeners, &permits)
+                .map_err(|error| AgentError::Start { thread: worker.name.clone(), error })?;
+            workers.push(worker);
+            grounds.push(ground);
+        }
+        workers.push(self.worker("recorder".to_owned())?);
+
+        let (jobs, queue) = mpsc::channel();
+        let lows = Arc::new(Lows::new(threads));
+        for (number, Ground { runtime, acceptor }) in grounds.into_iter().enumerate() {
             let thread = CaptureThread {
                 number: number as u16,
                 config: Arc::clone(&self.config),
-                listeners: Arc::clone(&listeners),
-                permits: Arc::clone(&permits),
+                acceptor,
                 lane: self.lane(number),
                 budget: Arc::clone(&self.budget),
                 recorder: jobs.clone(),
@@ -119,9 +187,8 @@ impl Agent {
                 stop: self.stop.clone(),
                 deadline: self.deadline.clone(),
             };
-            spawn(format!("capture-{number}"), move || thread.run())
-        });
-        let mut handles: Vec<_> = capture.collect();
+            workers[number].give(move || thread.run(runtime));
+        }
         drop(jobs);
         let recorder = Recorder::new(
             Arc::clone(&self.config),
@@ -130,8 +197,13 @@ impl Agent {
             queue,
             self.deadline.clone(),
         );
-        handles.extend(spawn("recorder".to_owned(), move || recorder.run()));
-        handles
+        workers[threads].give(move || recorder.run());
+        Ok(workers)
+    }
+
+    fn worker(&self, name: String) -> Result<Worker, AgentError> {
+        Worker::spawn(name.clone(), self.stop.clone())
+            .map_err(|error| AgentError::Start { thread: name, error })
     }
 
     fn lane(&self, number: usize) -> Lane {
@@ -158,6 +230,52 @@ impl Agent {
     }
 }
 
+impl Ground {
+    fn new(listeners: &Arc<Vec<TcpListener>>, permits: &Arc<Semaphore>) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let acceptor = {
+            let _entered = runtime.enter();
+            Acceptor::new(Arc::clone(listeners), Arc::clone(permits))?
+        };
+        Ok(Self { runtime, acceptor })
+    }
+}
+
+impl Worker {
+    /// `stop` is given if it panics.
+    fn spawn(name: String, stop: CancellationToken) -> io::Result<Self> {
+        let (give, work) = mpsc::channel::<Work>();
+        let handle = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            let _guard = StopOnPanic(stop);
+            // Without work another thread could not start.
+            work.recv().ok().map(|work| work())
+        })?;
+        Ok(Self { name, give, handle })
+    }
+
+    fn give(&self, work: impl FnOnce() -> Lane + Send + 'static) {
+        // It waits for work and for nothing else, so it is there.
+        let _ = self.give.send(Box::new(work));
+    }
+
+    /// Waits for its end: its lane, or the name of a thread that panicked.
+    fn join(self) -> Result<Option<Lane>, String> {
+        drop(self.give);
+        self.handle.join().map_err(|_| {
+            tracing::error!(thread = self.name, "a thread of the agent ended by a fault of ours");
+            self.name
+        })
+    }
+}
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
 /// Makes durable what the log holds, as far as the time allows.
 fn flush<A: Append>(log: &A, left: Option<Duration>) {
     let within = left.unwrap_or_default().max(LAST_FLUSH);
@@ -169,20 +287,4 @@ fn flush<A: Append>(log: &A, left: Option<Duration>) {
     if let Err(error) = done {
         tracing::error!(%error, "not all records are durable");
     }
-}
-
-fn spawn(name: String, work: impl FnOnce() -> Lane + Send + 'static) -> Option<JoinHandle<Lane>> {
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(work)
-        .inspect_err(|error| tracing::error!(%error, "cannot start a thread"))
-        .ok()
-}
-
-fn join(thread: JoinHandle<Lane>) -> Option<Lane> {
-    let lane = thread.join();
-    if lane.is_err() {
-        tracing::error!("a thread of the agent ended by a fault of ours");
-    }
-    lane.ok()
 }

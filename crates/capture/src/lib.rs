@@ -18,6 +18,6 @@ mod tee;
 mod thread;
 mod upstream;
 
-pub use agent::run;
+pub use agent::{AgentError, run};
 pub use config::{Config, RecordResponses, Upstream};
 pub use stats::{Report, Snapshot, Stats};

@@ -1,15 +1,13 @@
 //! A capture thread: its runtime, its connections, its lane's upkeep, its drain.
 
 use std::{
-    net::TcpListener,
     rc::Rc,
     sync::{Arc, mpsc::Sender},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    runtime,
-    sync::Semaphore,
+    runtime::Runtime,
     task::{JoinError, JoinSet, LocalSet},
     time::{Interval, MissedTickBehavior, interval},
 };
@@ -37,8 +35,7 @@ pub(crate) struct CaptureThread {
     /// Counts from 0; also the number of its lane.
     pub(crate) number: u16,
     pub(crate) config: Arc<Config>,
-    pub(crate) listeners: Arc<Vec<TcpListener>>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) acceptor: Acceptor,
     pub(crate) lane: Lane,
     pub(crate) budget: Arc<Budget>,
     pub(crate) recorder: Sender<Job>,
@@ -47,57 +44,53 @@ pub(crate) struct CaptureThread {
     pub(crate) deadline: Deadline,
 }
 
+/// However a thread ends, it begins no further request.
+struct Over {
+    lows: Arc<Lows>,
+    thread: usize,
+}
+
 impl CaptureThread {
     /// Captures until stopped and drained. Gives the lane back, ended.
-    pub(crate) fn run(self) -> Lane {
-        let (lows, number, deadline) =
-            (Arc::clone(&self.lows), usize::from(self.number), self.deadline.clone());
-        let mut lane = match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let local = LocalSet::new();
-                let lane = local.block_on(&runtime, self.capture());
-                drop(local);
-                // A name look-up that hangs must not hold up the end.
-                runtime.shutdown_background();
-                lane
-            }
-            Err(error) => {
-                tracing::error!(%error, "a capture thread cannot start");
-                self.lane
-            }
-        };
-        lows.publish(number, u64::MAX);
+    pub(crate) fn run(self, runtime: Runtime) -> Lane {
+        let deadline = self.deadline.clone();
+        let over = Over { lows: Arc::clone(&self.lows), thread: usize::from(self.number) };
+        let local = LocalSet::new();
+        let mut lane = local.block_on(&runtime, self.capture());
+        drop(local);
+        // A name look-up that hangs must not hold up the end.
+        runtime.shutdown_background();
+        drop(over);
         end(&mut lane, &deadline);
         lane
     }
 
     async fn capture(self) -> Lane {
-        let Self { number, config, listeners, permits, lane, .. } = self;
+        let Self { number, config, mut acceptor, lane, .. } = self;
         let credit = Credit::new(self.budget, usize::from(number));
         let tap = Rc::new(Tap::new(Arc::clone(&config), lane, credit, self.recorder));
         let stop = Rc::new(Stop::default());
         let proxy = Rc::new(Proxy::new(Rc::clone(&tap), Rc::clone(&stop), number));
         let mut upkeep = Upkeep::new(Rc::clone(&proxy), self.lows, usize::from(number));
         let mut connections = JoinSet::new();
-        match Acceptor::new(listeners, permits) {
-            Ok(mut acceptor) => {
-                accept(&mut acceptor, &proxy, &mut connections, &mut upkeep, &self.stop).await;
-                // What the system has accepted already would be reset otherwise.
-                while let Some(accepted) = acceptor.accept_waiting() {
-                    spawn(&proxy, &mut connections, accepted);
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a capture thread cannot use the listening sockets");
-                self.stop.cancelled().await;
-            }
+        accept(&mut acceptor, &proxy, &mut connections, &mut upkeep, &self.stop).await;
+        // What the system has accepted already would be reset otherwise.
+        while let Some(accepted) = acceptor.accept_waiting() {
+            spawn(&proxy, &mut connections, accepted);
         }
+        drop(acceptor);
         stop.stop();
         let end = self.deadline.set(config.drain);
         drain(&mut connections, &mut upkeep, end - config.drain / 4).await;
         drop((upkeep, proxy));
         let tap = Rc::into_inner(tap).expect("all connections have ended, nobody else has it");
         tap.into_lane()
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.lows.publish(self.thread, u64::MAX);
     }
 }
 

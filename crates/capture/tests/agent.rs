@@ -13,5 +13,6 @@ mod agent {
     pub(crate) mod losses;
     pub(crate) mod marks;
     pub(crate) mod messages;
+    pub(crate) mod threads;
     pub(crate) mod upstreams;
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use umbra_capture::{
-    Config, RecordResponses, Report, Stats, Upstream,
+    AgentError, Config, RecordResponses, Report, Stats, Upstream,
     h1::{
         BodyDecoder, Limits, MethodKind, Parsed, RequestHead, ResponseHead, parse_request,
         parse_response,
@@ -166,7 +166,7 @@ struct Agent {
     address: SocketAddr,
     stats: Stats,
     stop: CancellationToken,
-    thread: JoinHandle<Report>,
+    thread: JoinHandle<Result<Report, AgentError>>,
 }
 
 impl Agent {
@@ -217,7 +217,12 @@ impl Agent {
         self.stop.cancel();
         let thread = self.thread;
         let joined = tokio::task::spawn_blocking(move || thread.join());
-        timeout(PATIENCE, joined).await.expect("drains").expect("joined").expect("no panic")
+        timeout(PATIENCE, joined)
+            .await
+            .expect("drains")
+            .expect("joined")
+            .expect("no panic")
+            .expect("ran")
     }
 }
 

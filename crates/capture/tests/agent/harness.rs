@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use umbra_capture::{Config, RecordResponses, Report, Stats, Upstream};
+use umbra_capture::{AgentError, Config, RecordResponses, Report, Stats, Upstream};
 use umbra_log::{
     Address, Append, Appender, Event, Log, LogOptions, Mode, Schema, Tail, TailOptions,
 };
@@ -28,7 +28,7 @@ pub(crate) struct Agent {
     pub(crate) address: SocketAddr,
     pub(crate) stats: Stats,
     pub(crate) stop: CancellationToken,
-    thread: JoinHandle<Report>,
+    thread: JoinHandle<Result<Report, AgentError>>,
     log: TestLog,
 }
 
@@ -170,8 +170,14 @@ impl Agent {
 
     pub(crate) fn end_unchecked(self) -> Ended {
         self.stop.cancel();
-        let report = self.thread.join().unwrap();
+        let report = self.thread.join().unwrap().unwrap();
         Ended { report, records: self.log.read() }
+    }
+
+    /// Waits for an agent that ends by itself; and what it left in the log.
+    pub(crate) fn failed(self) -> (AgentError, Vec<(u32, pb::Record)>) {
+        until("the agent ends", || self.thread.is_finished());
+        (self.thread.join().unwrap().unwrap_err(), self.log.read())
     }
 }
 
