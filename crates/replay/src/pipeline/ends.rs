@@ -127,6 +127,7 @@ impl Pipeline {
             });
             partition.next = *offset;
             partition.held = true;
+            partition.unread = false;
             partition.caught_up = false;
             self.merge.hold(*number, now);
             self.look_at_end(*number, now);
@@ -136,6 +137,12 @@ impl Pipeline {
     pub(super) fn released(&mut self, number: u32) {
         if let Some(partition) = self.partitions.get_mut(&number) {
             partition.held = false;
+            if !partition.told {
+                // What of it was read and not sent is for whoever reads it next: only
+                // they can tell when it is finished.
+                partition.over_ns = None;
+                partition.finished = false;
+            }
             let left = self.flights.values().filter(|flight| flight.place.1 == number);
             partition.outstanding = left.count();
         }
@@ -182,6 +189,9 @@ impl Pipeline {
     fn look_at_end(&mut self, number: u32, now: u64) {
         let grace = self.grace_ns();
         let Some(partition) = self.partitions.get_mut(&number) else { return };
+        if !partition.held {
+            return;
+        }
         if partition.over_ns.is_none() {
             let over = match (partition.end, self.job.planned.to_ns) {
                 _ if self.job.planned.live => false,
@@ -199,7 +209,7 @@ impl Pipeline {
         if self.assembly.waits_in(number) {
             return;
         }
-        if partition.held && !partition.unread {
+        if !partition.unread {
             partition.unread = true;
             self.tail.finish(number);
             self.merge.release(number);
