@@ -1,21 +1,25 @@
 //! What a replay would do: reads the window as the job would, sends nothing, stores
-//! nothing.
+//! nothing. What only sending can tell is not foreseen: targets that are down, sends
+//! that come too late, bodies whose parts are missing.
+
+mod cut;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use umbra_log::{Delivery, Event, Log, Start, Tail, TailOptions};
 use umbra_record::{
     decode::{DecodeError, decode},
     pb::{self, record::Body},
+    select::Selection,
 };
 
 use crate::{
     clock::TimeBase,
-    config::{Config, Pace},
+    config::Config,
     error::ReplayError,
-    pacer::Profile,
-    pipeline::{READ_AHEAD_RECORDS, refusal},
+    pipeline::{READ_AHEAD_RECORDS, is_safe, refusal},
     plan::resolve,
     production::Production,
     report::{Gaps, rfc3339},
@@ -23,6 +27,7 @@ use crate::{
     sequence::Seen,
     window::Window,
 };
+use cut::{Cut, Earliest, Whole};
 
 /// Rows of a table; what is beyond is summed up in one row.
 const MAX_ROWS: usize = 1000;
@@ -61,7 +66,7 @@ pub struct DryRun {
     pub body_bytes: u64,
     /// Selected requests by recorded host.
     pub hosts: BTreeMap<String, u64>,
-    /// Those that are not safe, by method and path.
+    /// Sends that are not safe, to all targets, by method and path.
     pub writes: BTreeMap<String, u64>,
     /// Target by target.
     pub targets: BTreeMap<String, DryTarget>,
@@ -74,107 +79,169 @@ pub struct DryRun {
 pub struct DryTarget {
     /// As given.
     pub url: String,
-    /// Requests that would be sent.
+    /// Requests that would be sent, in all passes and up to the job's limits.
     pub requests: u64,
-    /// Requests that would not, by reason.
+    /// Those of them that are not safe, by method and path.
+    pub writes: BTreeMap<String, u64>,
+    /// Requests of one pass that would not be sent, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// How long that takes at the job's pace; absent: as long as the target takes.
+    /// How long that takes at the job's pace, without pauses between passes; absent:
+    /// as long as the target takes.
     pub duration_s: Option<f64>,
     /// It is an upstream that the requests were captured in front of.
     pub production: bool,
 }
 
-/// Reads what the job would read, up to what is in the log now.
-pub async fn dry_run(config: &Config, log: &Log) -> Result<DryRun, ReplayError> {
+/// Reads what the job would read, up to what is in the log now; `None` if `stop`
+/// came first.
+pub async fn dry_run(
+    config: &Config,
+    log: &Log,
+    stop: CancellationToken,
+) -> Result<Option<DryRun>, ReplayError> {
+    // Without a group there is nothing to leave or to commit.
+    stop.run_until_cancelled(look(config, log)).await.transpose()
+}
+
+async fn look(config: &Config, log: &Log) -> Result<DryRun, ReplayError> {
     let plan = resolve(config, log, 0, 1, TimeBase::new().now()).await?;
+    let mut left: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     let spans = log.spans().await?;
-    let mut left: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut start = BTreeMap::new();
     for partition in &plan.partitions {
         let high = spans.iter().find(|span| span.partition == partition.partition);
         let high = high.map_or(0, |span| span.high);
         let end = partition.end.map_or(high, |end| end.min(high));
-        start.insert(partition.partition, partition.start);
         if partition.start < end {
-            left.insert(partition.partition, end);
+            left.insert(partition.partition, (partition.start, end));
         }
     }
     let mut dry = Dry::new(config, &plan)?;
-    if !left.is_empty() {
-        let options = TailOptions {
-            group: None,
-            start: Start::At(start),
-            read_ahead_bytes: config.read_ahead_bytes,
-            read_ahead_records: READ_AHEAD_RECORDS,
+    read(config, log, &left, |event| dry.on_event(event)).await?;
+    // Which requests a limit leaves is known only now: they are looked at once more.
+    if dry.cut() {
+        read(config, log, &left, |event| dry.on_event(event)).await?;
+    }
+    Ok(dry.result(log.name()))
+}
+
+/// Hands over everything between these offsets.
+async fn read(
+    config: &Config,
+    log: &Log,
+    spans: &BTreeMap<u32, (u64, u64)>,
+    mut take: impl FnMut(&Event),
+) -> Result<(), ReplayError> {
+    let mut left = spans.clone();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let options = TailOptions {
+        group: None,
+        start: Start::At(
+            spans.iter().map(|(partition, (start, _))| (*partition, *start)).collect(),
+        ),
+        read_ahead_bytes: config.read_ahead_bytes,
+        read_ahead_records: READ_AHEAD_RECORDS,
+    };
+    let mut tail = log.tail(options).await?;
+    while !left.is_empty() {
+        let event = tail.next().await?;
+        let beyond = match &event {
+            Event::Delivery(one) | Event::SetAside(one) => {
+                left.get(&one.partition).is_none_or(|(_, end)| one.offset >= *end)
+            }
+            _ => false,
         };
-        let mut tail = log.tail(options).await?;
-        while !left.is_empty() {
-            let passed = dry.on_event(tail.next().await?, &left);
-            for (partition, next) in passed {
-                if left.get(&partition).is_some_and(|end| next >= *end) {
-                    left.remove(&partition);
-                    tail.finish(partition);
-                }
+        if !beyond {
+            take(&event);
+        }
+        for (partition, next) in passed(event) {
+            if left.get(&partition).is_some_and(|(_, end)| next >= *end) {
+                left.remove(&partition);
+                tail.finish(partition);
             }
         }
-        tail.close(config.drain).await?;
     }
-    Ok(dry.result(config, log.name()))
+    Ok(tail.close(config.drain).await?)
+}
+
+/// How far an event brings which partition.
+fn passed(event: Event) -> Vec<(u32, u64)> {
+    match event {
+        Event::Delivery(delivery) | Event::SetAside(delivery) => {
+            let place = (delivery.partition, delivery.offset + 1);
+            delivery.done();
+            vec![place]
+        }
+        Event::Assigned(partitions) => partitions,
+        Event::CaughtUp { partition, offset } => vec![(partition, offset)],
+        Event::Missing { partition, to, .. } => vec![(partition, to)],
+        Event::Revoked(_) => Vec::new(),
+    }
 }
 
 struct Dry<'a> {
     config: &'a Config,
     window: Window,
     seen: Seen,
-    shares: Vec<(umbra_record::select::Selection, Production)>,
+    rows: Vec<Row>,
     found: DryRun,
+    /// Everything was read once; now the cut passes are looked at.
+    again: bool,
+}
+
+/// One target.
+struct Row {
+    share: Selection,
+    production: Production,
+    /// One whole pass.
+    whole: Whole,
+    cut: Cut,
+    /// What goes in the pass that is cut.
+    earliest: Earliest,
+    found: DryTarget,
 }
 
 impl<'a> Dry<'a> {
     fn new(config: &'a Config, plan: &pb::Plan) -> Result<Self, ReplayError> {
-        let mut found = DryRun {
-            from: plan.from_ns.map(rfc3339),
-            to: plan.to_ns.map(rfc3339),
-            ..DryRun::default()
-        };
-        let mut shares = Vec::new();
+        let mut rows = Vec::new();
         for target in &config.targets {
             let url = target.url.to_string();
-            found.targets.insert(target.name.clone(), DryTarget { url, ..DryTarget::default() });
-            shares.push((share_of(target)?, Production::new(&target.url)));
+            rows.push(Row {
+                share: share_of(target)?,
+                production: Production::new(&target.url),
+                whole: Whole::default(),
+                cut: Cut::default(),
+                earliest: Earliest::default(),
+                found: DryTarget { url, ..DryTarget::default() },
+            });
         }
         Ok(Self {
             config,
             window: Window { from_ns: plan.from_ns, to_ns: plan.to_ns },
             seen: Seen::default(),
-            shares,
-            found,
+            rows,
+            found: DryRun {
+                from: plan.from_ns.map(rfc3339),
+                to: plan.to_ns.map(rfc3339),
+                ..DryRun::default()
+            },
+            again: false,
         })
     }
 
-    /// Takes an event; says how far it brings which partition.
-    fn on_event(&mut self, event: Event, ends: &BTreeMap<u32, u64>) -> Vec<(u32, u64)> {
+    fn on_event(&mut self, event: &Event) {
         match event {
-            Event::Delivery(delivery) | Event::SetAside(delivery) => {
-                let (partition, offset) = (delivery.partition, delivery.offset);
-                if ends.get(&partition).is_some_and(|end| offset < *end) {
-                    self.on_record(&delivery);
-                }
-                delivery.done();
-                vec![(partition, offset + 1)]
-            }
+            Event::Delivery(delivery) | Event::SetAside(delivery) => self.on_record(delivery),
             Event::Assigned(partitions) => {
-                for (partition, offset) in &partitions {
+                for (partition, offset) in partitions {
                     self.seen.restart(*partition, *offset);
                 }
-                partitions
             }
-            Event::CaughtUp { partition, offset } => vec![(partition, offset)],
-            Event::Missing { partition, from, to, .. } => {
-                self.found.gaps.records += to.saturating_sub(from);
-                vec![(partition, to)]
+            Event::Missing { from, to, .. } if !self.again => {
+                self.found.gaps.records += to.saturating_sub(*from);
             }
-            Event::Revoked(_) => Vec::new(),
+            Event::Missing { .. } | Event::CaughtUp { .. } | Event::Revoked(_) => {}
         }
     }
 
@@ -183,7 +250,7 @@ impl<'a> Dry<'a> {
             Ok(record) => record,
             Err(DecodeError::UnknownKind(_)) => return,
             Err(_) => {
-                self.found.dead += 1;
+                self.found.dead += u64::from(!self.again);
                 return;
             }
         };
@@ -191,16 +258,20 @@ impl<'a> Dry<'a> {
         agent.copy_from_slice(&record.agent[..16]);
         let place = (delivery.partition, delivery.offset);
         if !self.seen.is_new(agent, record.lane, place, record.sequence) {
-            self.found.duplicates += 1;
+            self.found.duplicates += u64::from(!self.again);
             return;
         }
         match record.body {
             Some(Body::Request(request)) if self.window.contains(request.start_ns) => {
-                self.on_request(&request);
+                if self.again {
+                    self.on_request_again(&request, place);
+                } else {
+                    self.on_request(&request);
+                }
             }
-            Some(Body::Request(_)) => self.found.outside += 1,
+            Some(Body::Request(_)) => self.found.outside += u64::from(!self.again),
             Some(Body::Gap(gap)) if self.window.touches(gap.from_ns, gap.to_ns) => {
-                self.found.gaps.requests += gap.requests;
+                self.found.gaps.requests += if self.again { 0 } else { gap.requests };
             }
             _ => {}
         }
@@ -216,23 +287,39 @@ impl<'a> Dry<'a> {
         found.body_bytes += request.body_length;
         let (first, last) = found.span.unwrap_or((u64::MAX, 0));
         found.span = Some((first.min(request.start_ns), last.max(request.start_ns)));
-        count(&mut found.hosts, &String::from_utf8_lossy(&request.authority));
-        if !crate::pipeline::is_safe(&request.method) {
-            let method = String::from_utf8_lossy(&request.method);
-            let path = String::from_utf8_lossy(&request.path);
-            count(&mut found.writes, &format!("{method} {path}"));
-        }
-        for (target, (share, production)) in self.config.targets.iter().zip(&mut self.shares) {
-            let Some(row) = found.targets.get_mut(&target.name) else { continue };
-            row.production |= production.is_hit(&request.upstream);
-            match refusal(request, self.config.writes, share) {
-                None => row.requests += 1,
-                Some(why) => count(&mut row.skipped, why.label()),
+        count(&mut found.hosts, &String::from_utf8_lossy(&request.authority), 1);
+        for row in &mut self.rows {
+            row.found.production |= row.production.is_hit(&request.upstream);
+            match refusal(request, self.config.writes, &row.share) {
+                None => row.whole.take(request.start_ns, write(request)),
+                Some(why) => count(&mut row.found.skipped, why.label(), 1),
             }
         }
     }
 
-    fn result(self, config: &Config, log: &str) -> DryRun {
+    fn on_request_again(&mut self, request: &pb::Request, place: (u32, u64)) {
+        if !self.config.selection.decide(&request.into()).is_selected() {
+            return;
+        }
+        for row in &mut self.rows {
+            if refusal(request, self.config.writes, &row.share).is_none() {
+                row.earliest.take((request.start_ns, place.0, place.1), write(request));
+            }
+        }
+    }
+
+    /// Finds out what the job's limits leave; whether that takes a second look.
+    fn cut(&mut self) -> bool {
+        self.again = true;
+        self.seen = Seen::default();
+        for row in &mut self.rows {
+            row.cut = Cut::new(self.config, &row.whole);
+            row.earliest = Earliest::new(&row.cut);
+        }
+        self.rows.iter().any(|row| row.cut.is_partial())
+    }
+
+    fn result(self, log: &str) -> DryRun {
         let mut found = self.found;
         log.clone_into(&mut found.log);
         let (first, last) = found.span.unwrap_or_default();
@@ -241,31 +328,43 @@ impl<'a> Dry<'a> {
             found.last = Some(rfc3339(last));
         }
         found.span_s = (last - first) as f64 / 1e9;
-        for target in found.targets.values_mut() {
-            target.duration_s = duration(&config.pace, found.span_s, target.requests);
+        for (target, row) in self.config.targets.iter().zip(self.rows) {
+            let mut target_found = row.found;
+            let partial = row.earliest.result();
+            target_found.requests = row.cut.passes * row.whole.requests + partial.requests;
+            for (write, n) in &row.whole.writes {
+                count(&mut target_found.writes, write, n * row.cut.passes);
+            }
+            for (write, n) in &partial.writes {
+                count(&mut target_found.writes, write, *n);
+            }
+            for (write, n) in &target_found.writes {
+                count(&mut found.writes, write, *n);
+            }
+            target_found.duration_s = row.cut.duration(&self.config.pace, &row.whole, &partial);
+            found.targets.insert(target.name.clone(), target_found);
         }
         found
     }
 }
 
-/// How long so many requests take, from the first due to the last.
-fn duration(pace: &Pace, span_s: f64, requests: u64) -> Option<f64> {
-    let last = requests.saturating_sub(1);
-    let timed = |profile: Profile| profile.time_of(last).map(|ns| ns as f64 / 1e9);
-    match pace {
-        Pace::Recorded { speed } => Some(span_s / speed),
-        Pace::Arrival { .. } => Some(span_s),
-        Pace::Rate(rate) => timed(Profile::constant(*rate)),
-        Pace::Stages(stages) => timed(Profile::stages(stages)),
-        Pace::Max => None,
-    }
+/// Method and path of a request that is not safe.
+fn write(request: &pb::Request) -> Option<String> {
+    (!is_safe(&request.method)).then(|| {
+        let method = String::from_utf8_lossy(&request.method);
+        let path = String::from_utf8_lossy(&request.path);
+        format!("{method} {path}")
+    })
 }
 
-fn count(table: &mut BTreeMap<String, u64>, row: &str) {
-    if let Some(n) = table.get_mut(row) {
-        *n += 1;
+fn count(table: &mut BTreeMap<String, u64>, row: &str, n: u64) {
+    if n == 0 {
+        return;
+    }
+    if let Some(have) = table.get_mut(row) {
+        *have += n;
     } else {
         let row = if table.len() < MAX_ROWS { row } else { OTHERS };
-        *table.entry(row.to_owned()).or_default() += 1;
+        *table.entry(row.to_owned()).or_default() += n;
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use umbra_replay::{Config, Ended, Pace, Which, dry_run};
+use tokio_util::sync::CancellationToken;
+use umbra_replay::{Config, DryTarget, Ended, Pace, Which, dry_run};
 
 use crate::{
     recording::{MILLI, Recording, SECOND, THEN, config, now, until},
@@ -152,7 +153,7 @@ async fn a_dry_run_tells_and_sends_nothing() {
     recording.request(post);
     recording.flush().await;
     let job = Config { pace: Pace::Rate(10.0), ..config("dry", &[&shadow]) };
-    let dry = dry_run(&job, &recording.log).await.unwrap();
+    let dry = dry_run(&job, &recording.log, CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!((dry.read, dry.selected), (31, 31));
     assert_eq!(dry.hosts["api.example"], 31);
     assert_eq!(dry.writes["POST /orders"], 1);
@@ -165,4 +166,70 @@ async fn a_dry_run_tells_and_sends_nothing() {
     // Nothing was stored: the job is new.
     let planned = umbra_replay::stored("dry", &recording.log).await.unwrap();
     assert_eq!(planned, None);
+}
+
+/// What a dry run says of the first target, and what a run then does.
+async fn dry_and_real(recording: &Recording, job: Config) -> (DryTarget, u64) {
+    recording.flush().await;
+    let dry = dry_run(&job, &recording.log, CancellationToken::new()).await.unwrap().unwrap();
+    let report = recording.replay(job).await;
+    (dry.targets["t0"].clone(), report.targets["t0"].sent)
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_the_run_does() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    for i in 0..40 {
+        let mut request = recording.make(&format!("{i}"), THEN + i * 10 * MILLI, i * 7, 0);
+        if i % 4 == 0 {
+            request.method = "POST".into();
+            request.path = "/orders".into();
+        }
+        recording.request(request);
+    }
+    let recorded = Pace::Recorded { speed: 1.0 };
+    let job = |name: &str| Config { pace: recorded.clone(), ..config(name, &[&shadow]) };
+    let about = |found: Option<f64>, s: f64| {
+        assert!((found.unwrap() - s).abs() < 1e-6, "{found:?} instead of {s}");
+    };
+
+    let limited = Config { limit: Some(95), repeat: 3, ..job("dry-limit") };
+    let (dry, sent) = dry_and_real(&recording, limited).await;
+    assert_eq!((dry.requests, sent), (95, 95));
+    assert_eq!(dry.writes["POST /orders"], 10 + 10 + 4);
+    about(dry.duration_s, 0.39 + 0.39 + 0.14);
+
+    let safe = Config { writes: false, repeat: 2, pace: Pace::Max, ..job("dry-safe") };
+    let (dry, sent) = dry_and_real(&recording, safe).await;
+    assert_eq!((dry.requests, sent, dry.skipped["writes"]), (60, 60, 10));
+    assert!(dry.writes.is_empty());
+    assert_eq!(dry.duration_s, None);
+
+    let mut share = Config { pace: Pace::Rate(200.0), ..job("dry-share") };
+    share.targets[0].percent = 50.0;
+    let (dry, sent) = dry_and_real(&recording, share).await;
+    assert_eq!((dry.requests, dry.skipped["percent"]), (sent, 40 - sent));
+    about(dry.duration_s, (sent - 1) as f64 / 200.0);
+
+    let timed =
+        Config { duration: Some(Duration::from_millis(155)), repeat: 4, ..job("dry-duration") };
+    let dry = dry_run(&timed, &recording.log, CancellationToken::new()).await.unwrap().unwrap();
+    assert_eq!((dry.targets["t0"].requests, dry.writes["POST /orders"]), (16, 4));
+    about(dry.targets["t0"].duration_s, 0.15);
+    let rate = Config { pace: Pace::Rate(100.0), ..timed };
+    let dry = dry_run(&rate, &recording.log, CancellationToken::new()).await.unwrap().unwrap();
+    assert_eq!(dry.targets["t0"].requests, 16);
+}
+
+#[tokio::test]
+async fn a_dry_run_can_be_stopped() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    recording.gets(10, THEN, MILLI);
+    recording.flush().await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let dry = dry_run(&config("dry-stop", &[&shadow]), &recording.log, stop).await.unwrap();
+    assert!(dry.is_none());
 }

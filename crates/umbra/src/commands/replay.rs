@@ -32,7 +32,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let signals = signals::watch(stop.clone())?;
     let log = Log::open(&log.address, log.options, Mode::Existing).await?;
     if dry {
-        return dry_run(&replay, &log, form).await;
+        return dry_run(&replay, &log, form, stop).await;
     }
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
@@ -108,8 +108,11 @@ fn beat(stats: &Stats, _seconds: f64) {
     }
 }
 
-async fn dry_run(config: &Config, log: &Log, form: Output) -> Outcome {
-    let dry = umbra_replay::dry_run(config, log).await?;
+async fn dry_run(config: &Config, log: &Log, form: Output, stop: CancellationToken) -> Outcome {
+    let Some(dry) = umbra_replay::dry_run(config, log, stop).await? else {
+        tracing::warn!("stopped before the log was read");
+        return Ok(Code::CutShort as u8);
+    };
     let object =
         serde_json::to_value(&dry).map_err(|e| Failure::new(Code::Bug, format!("result: {e}")))?;
     match form {
