@@ -62,6 +62,7 @@ macro_rules! conformance_suite {
             reading::a_time_is_found_and_nothing_before_it_is_as_new
             reading::next_may_be_cancelled
             reading::undone_deliveries_bound_what_is_read_ahead
+            reading::what_is_uncounted_holds_nobody_up
             reading::a_finished_partition_is_left_alone
             reading::readers_of_different_groups_do_not_meet
             progress::what_is_done_does_not_come_again

@@ -1,10 +1,10 @@
 //! How a [`Delivery`] finds its way back to the reader it came from: a shared
 //! queue of what was settled, by whichever thread, and a token that pushes into
-//! it exactly once.
+//! it exactly once (and once before, if the delivery is uncounted).
 //!
-//! The queue needs no bound of its own: it never holds more than the deliveries
-//! that are out, and those are bounded by the reader's high mark. Decides nothing
-//! about progress; the owner drains it.
+//! The queue needs no bound of its own: it never holds more than two entries for
+//! each delivery that is out, and those are bounded by the reader's high mark, or
+//! by whoever uncounted them. Decides nothing about progress; the owner drains it.
 
 use std::{
     fmt,
@@ -25,13 +25,13 @@ pub(crate) struct Settled {
     /// As given to [`Token::new`]: which assignment of the partition it belongs
     /// to, so that what is settled late is not taken for progress of a later one.
     pub(crate) epoch: u32,
-    /// What it counted against the read-ahead.
-    pub(crate) bytes: u32,
-    /// Which of the three ends it met.
+    /// What of the read-ahead is free again; `None` if it was free before.
+    pub(crate) freed: Option<u32>,
+    /// Which of the ends it met.
     pub(crate) end: End,
 }
 
-/// The ends of a delivery.
+/// The ends of a delivery, and what may come before them.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Handled.
@@ -45,6 +45,8 @@ pub(crate) enum End {
     },
     /// Thrown away by the reader before its user saw it: no progress, only room.
     Discarded,
+    /// No end: it is still out, but does not count any more.
+    Uncounted,
 }
 
 /// The shared queue of settled deliveries.
@@ -94,7 +96,8 @@ impl fmt::Debug for SettleQueue {
 pub(crate) struct Token {
     queue: Option<Arc<SettleQueue>>,
     epoch: u32,
-    bytes: u32,
+    /// What it counts against the read-ahead; `None` once uncounted.
+    counted: Option<u32>,
     last_chance: bool,
 }
 
@@ -102,7 +105,7 @@ impl Token {
     /// A token that reports to `queue` exactly once. `bytes` is what the delivery
     /// counts against the read-ahead.
     pub(crate) fn new(queue: &Arc<SettleQueue>, epoch: u32, bytes: u32) -> Self {
-        Self { queue: Some(Arc::clone(queue)), epoch, bytes, last_chance: false }
+        Self { queue: Some(Arc::clone(queue)), epoch, counted: Some(bytes), last_chance: false }
     }
 
     /// For [`crate::Event::SetAside`]: dropping it settles it too.
@@ -114,7 +117,15 @@ impl Token {
 
     fn end(&mut self, partition: u32, offset: u64, end: End) {
         if let Some(queue) = self.queue.take() {
-            queue.push(Settled { partition, offset, epoch: self.epoch, bytes: self.bytes, end });
+            let freed = self.counted.take();
+            queue.push(Settled { partition, offset, epoch: self.epoch, freed, end });
+        }
+    }
+
+    fn uncount(&mut self, partition: u32, offset: u64) {
+        if let (Some(queue), Some(bytes)) = (&self.queue, self.counted.take()) {
+            let (freed, end) = (Some(bytes), End::Uncounted);
+            queue.push(Settled { partition, offset, epoch: self.epoch, freed, end });
         }
     }
 }
@@ -134,6 +145,13 @@ impl Delivery {
     /// Settles it: it is never delivered to this group again (once committed).
     pub fn done(mut self) {
         self.token.end(self.partition, self.offset, End::Done);
+    }
+
+    /// Takes it off the reader's read-ahead, bytes and record, while it stays undone:
+    /// from now on whoever holds it bounds what he holds. Progress is not affected; if
+    /// it is dropped, it is delivered again and counts again then. Once is enough.
+    pub fn uncount(&mut self) {
+        self.token.uncount(self.partition, self.offset);
     }
 
     /// Takes it back before its user saw it: neither progress nor an attempt.

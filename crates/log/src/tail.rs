@@ -50,8 +50,9 @@ pub enum Event {
 /// Promises: each partition's records come in offset order, each once, except
 /// that what was not `done` at a crash, or was dropped, comes again; reading
 /// ahead is bounded: undone deliveries above the high mark pause the source
-/// (per partition on Kafka), done ones resume it; progress is the contiguous
-/// prefix of what is done, committed every 200 ms and at `close`, together with
+/// (per partition on Kafka), done ones resume it; what is uncounted does not count
+/// towards the mark, and holds nobody up, for as long as it is out; progress is the
+/// contiguous prefix of what is done, committed every 200 ms and at `close`, together with
 /// the runs settled beyond it, which a successor does not deliver again.
 ///
 /// A reader without a group must settle its deliveries too: it is how the
@@ -70,7 +71,8 @@ pub trait Tail: Send {
 }
 
 /// One record, on loan until it is `done`, from whichever thread. Dropped undone,
-/// it is delivered once more (as attempt 2), then set aside.
+/// it is delivered once more (as attempt 2), then set aside. It counts towards the
+/// read-ahead of its reader until then, or until [`Delivery::uncount`].
 #[derive(Debug)]
 pub struct Delivery {
     /// Which partition.
@@ -108,7 +110,8 @@ pub struct TailOptions {
     pub group: Option<String>,
     /// Used where the group has no progress.
     pub start: Start,
-    /// High mark of undone deliveries, in bytes; resumes below a quarter.
+    /// High mark of undone deliveries that are not uncounted, in bytes; resumes below
+    /// a quarter.
     pub read_ahead_bytes: usize,
     /// The same in records.
     pub read_ahead_records: usize,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bench, NOTHING, SILENCE, Subject, now_ns, offsets, settle, text};
-use crate::{Event, Start, Tail, TailOptions};
+use super::{Bench, NOTHING, Reader, SILENCE, Subject, now_ns, offsets, settle, text};
+use crate::{Delivery, Event, Start, Tail, TailOptions};
 
 /// Nothing is waited for in vain: not even in an empty partition.
 pub async fn an_empty_log_is_caught_up_with(subject: &dyn Subject) {
@@ -198,6 +198,80 @@ pub async fn undone_deliveries_bound_what_is_read_ahead(subject: &dyn Subject) {
         }
         stuck.done();
     }
+}
+
+/// `uncount`: what is uncounted stays undone and takes no room; the bound holds for
+/// all others, also for what was uncounted and comes again.
+pub async fn what_is_uncounted_holds_nobody_up(subject: &dyn Subject) {
+    let bench = Bench::new(subject, "uncount", 1).await;
+    let writer = bench.writer().await;
+    for _ in 0..1500 {
+        writer.append_patiently(0, &[b'x'; 1000]).await;
+    }
+    writer.flush().await;
+    for (group, records, bytes) in [("records", 100, usize::MAX), ("bytes", usize::MAX, 100_000)] {
+        let options = TailOptions {
+            group: Some(format!("uncount.{group}")),
+            read_ahead_records: records,
+            read_ahead_bytes: bytes,
+            ..TailOptions::default()
+        };
+        let mut reader = bench.reader_with(options).await;
+        // Ten times the bound.
+        let mut uncounted = reader.deliveries(1).await;
+        while uncounted.len() < 1000 {
+            uncounted.iter_mut().last().expect("there is one").uncount();
+            uncounted.push(reader.delivery().await);
+        }
+        uncounted.iter_mut().for_each(Delivery::uncount);
+        let mut counted = reader.deliveries(1).await;
+        counted.extend(until_silence(&mut reader).await);
+        assert!(counted.len() <= 200, "{} beyond the bound", counted.len());
+        let mut done: BTreeSet<u64> = offsets(&counted).into_iter().collect();
+        settle(counted);
+        // Done and dropped as ever: nothing is subtracted twice, progress is theirs.
+        let dropped = uncounted.split_off(500);
+        done.extend(offsets(&uncounted));
+        settle(uncounted);
+        let mut missing: BTreeSet<u64> = offsets(&dropped).into_iter().collect();
+        drop(dropped);
+        // Those that come again are not held back, for they are in memory anyway, but
+        // they count.
+        let (mut again, mut new) = (Vec::new(), 0);
+        while !missing.is_empty() {
+            let delivery = reader.delivery().await;
+            new += usize::from(!missing.remove(&delivery.offset));
+            again.push(delivery);
+        }
+        let more = until_silence(&mut reader).await;
+        assert!(new + more.len() <= 200, "it goes on reading: {new} and {}", more.len());
+        done.extend(offsets(&again));
+        done.extend(offsets(&more));
+        settle(again);
+        settle(more);
+        while done.len() < 1500 {
+            let delivery = reader.delivery().await;
+            done.insert(delivery.offset);
+            delivery.done();
+        }
+        reader.close().await;
+        let mut next = bench.reader(Some(group), Start::Earliest).await;
+        assert_eq!(offsets(&next.up_to(&[(0, 1500)]).await), NOTHING);
+        next.close().await;
+    }
+}
+
+/// Deliveries that come until it seems that no more will.
+async fn until_silence(reader: &mut Reader) -> Vec<Delivery> {
+    let mut held = Vec::new();
+    while let Some(event) = reader.event_if_any().await {
+        match event {
+            Event::Delivery(delivery) => held.push(delivery),
+            Event::Assigned(_) | Event::CaughtUp { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    held
 }
 
 /// `finish`.

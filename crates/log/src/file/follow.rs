@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-/// How much may be undone.
+/// How much may be undone and not uncounted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadAhead {
     pub(super) bytes: usize,
@@ -212,8 +212,10 @@ impl Follower {
         let mut settled = std::mem::take(&mut self.settled);
         self.settle.drain(&mut settled);
         for one in settled.drain(..) {
-            self.undone.bytes -= one.bytes as usize;
-            self.undone.records -= 1;
+            if let Some(bytes) = one.freed {
+                self.undone.bytes -= bytes as usize;
+                self.undone.records -= 1;
+            }
             let Some(part) = self.parts.get_mut(one.partition as usize) else {
                 continue;
             };
@@ -228,7 +230,7 @@ impl Follower {
                 End::Returned { time_ns, payload, .. } if !part.finished => {
                     self.deliver_again(place, time_ns, payload);
                 }
-                End::Returned { .. } | End::Discarded => {}
+                End::Returned { .. } | End::Discarded | End::Uncounted => {}
             }
         }
         self.settled = settled;

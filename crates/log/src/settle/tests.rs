@@ -37,7 +37,7 @@ fn each_delivery_ends_once() {
     let settled = drained(&queue);
     assert_eq!(settled.len(), 3);
     for (offset, one) in (0..).zip(&settled) {
-        assert_eq!((one.partition, one.offset, one.epoch, one.bytes), (3, offset, 7, 4));
+        assert_eq!((one.partition, one.offset, one.epoch, one.freed), (3, offset, 7, Some(4)));
     }
     assert!(matches!(settled[0].end, End::Done));
     match &settled[1].end {
@@ -46,6 +46,21 @@ fn each_delivery_ends_once() {
     }
     assert!(matches!(settled[2].end, End::Discarded));
     assert!(drained(&queue).is_empty());
+}
+
+#[test]
+fn what_is_uncounted_frees_its_room_once() {
+    let (queue, _) = queue();
+    for how in [Delivery::done, drop, Delivery::discard] {
+        let mut one = delivery(&queue, 0);
+        one.uncount();
+        one.uncount();
+        how(one);
+        let settled = drained(&queue);
+        assert!(matches!(settled[0].end, End::Uncounted));
+        let freed: Vec<_> = settled.iter().map(|one| one.freed).collect();
+        assert_eq!(freed, [Some(4), None]);
+    }
 }
 
 #[test]

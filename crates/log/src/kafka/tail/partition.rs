@@ -25,9 +25,11 @@ pub(super) struct Partition {
     pub(super) progress: Progress,
     /// The next offset that is expected from the brokers.
     pub(super) fetched: u64,
-    /// Fetched and not settled.
+    /// What counts towards the read-ahead: fetched, not settled, not uncounted.
     records: usize,
     bytes: usize,
+    /// On offer or in its user's hands.
+    out: usize,
     pub(super) paused: bool,
     /// Its user wants no more of it.
     pub(super) finished: bool,
@@ -73,6 +75,7 @@ impl Partition {
             fetched: from.committed,
             records: 0,
             bytes: 0,
+            out: 0,
             paused: false,
             finished: false,
             revoking: false,
@@ -94,8 +97,7 @@ impl Partition {
         if self.progress.is_settled(offset) {
             return;
         }
-        self.records += 1;
-        self.bytes += cost(payload.len());
+        self.count(payload.len());
         self.held.push_back(Held { offset, time_ns, payload: Bytes::copy_from_slice(payload) });
         self.release(desk);
     }
@@ -110,7 +112,7 @@ impl Partition {
     pub(super) fn jump(&mut self, offset: u64) {
         if offset < self.fetched {
             // Begun anew: what was settled means other records now.
-            self.held.clear();
+            self.forget_held();
             self.progress = Progress::resume(&Checkpoint::fresh(offset));
         }
         self.fetched = offset;
@@ -147,7 +149,14 @@ impl Partition {
 
     /// A delivery of this assignment has met its end.
     pub(super) fn settle(&mut self, settled: Settled, desk: &Desk) {
-        let Settled { offset, end, .. } = settled;
+        let Settled { offset, end, freed, .. } = settled;
+        if let Some(bytes) = freed {
+            self.records = self.records.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(bytes as usize);
+        }
+        if !matches!(end, End::Uncounted) {
+            self.out = self.out.saturating_sub(1);
+        }
         match end {
             End::Done => {
                 self.progress.settle(offset);
@@ -155,28 +164,23 @@ impl Partition {
             }
             End::Returned { time_ns, payload, .. } if !self.revoking && !self.finished => {
                 let turn = if self.returned.insert(offset) { Turn::Again } else { Turn::Aside };
+                self.count(payload.len());
                 self.offer(offset, time_ns, 2, payload, turn, desk);
-                return;
             }
-            End::Returned { .. } | End::Discarded => {}
+            End::Returned { .. } | End::Discarded | End::Uncounted => {}
         }
-        self.records = self.records.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(settled.bytes as usize);
     }
 
     /// Whether nothing is in its user's hands.
     pub(super) fn is_idle(&self) -> bool {
-        self.records == self.held.len()
+        self.out == 0
     }
 
     /// From now on it only waits for what its user holds. Of what he never saw the
     /// lowest offset is `unseen`.
     pub(super) fn give_up(&mut self, unseen: Option<u64>) {
         self.revoking = true;
-        for held in self.held.drain(..) {
-            self.records -= 1;
-            self.bytes -= cost(held.payload.len());
-        }
+        self.forget_held();
         if let Some(offset) = unseen {
             self.progress.take_back(offset);
         }
@@ -197,14 +201,23 @@ impl Partition {
     /// Nothing of it waits any more: its user has finished it.
     pub(super) fn finish(&mut self) {
         self.finished = true;
+        self.forget_held();
+    }
+
+    fn forget_held(&mut self) {
         for held in self.held.drain(..) {
-            self.records -= 1;
-            self.bytes -= cost(held.payload.len());
+            self.records = self.records.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(cost(held.payload.len()));
         }
     }
 
+    fn count(&mut self, payload: usize) {
+        self.records += 1;
+        self.bytes += cost(payload);
+    }
+
     fn offer(
-        &self,
+        &mut self,
         offset: u64,
         time_ns: u64,
         attempt: u32,
@@ -212,6 +225,7 @@ impl Partition {
         turn: Turn,
         desk: &Desk,
     ) {
+        self.out += 1;
         let bytes = u32::try_from(cost(payload.len())).unwrap_or(u32::MAX);
         let mut token = Token::new(&desk.queue, self.epoch, bytes);
         if turn == Turn::Aside {

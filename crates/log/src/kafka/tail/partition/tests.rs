@@ -124,6 +124,33 @@ fn the_high_mark_pauses_and_a_quarter_resumes() {
 }
 
 #[test]
+fn what_is_uncounted_is_out_but_leaves_room() {
+    let mut bench = Bench::new(&Checkpoint::fresh(0), true);
+    bench.arrive(0..8);
+    bench.reserve();
+    bench.partition.paused = true;
+    let mut out = bench.deliveries();
+    out.iter_mut().for_each(Delivery::uncount);
+    bench.settle();
+    assert!(bench.partition.wants_resume(MARKS));
+    assert!(!bench.partition.is_idle(), "its user has them");
+    assert_eq!(bench.partition.progress.committed(), 0);
+    // Dropped, they count again.
+    drop(out);
+    bench.settle();
+    bench.partition.paused = false;
+    assert!(bench.partition.wants_pause(MARKS));
+    let mut again = bench.deliveries();
+    assert_eq!(offsets(&again), (0..8).map(|offset| (offset, 2)).collect::<Vec<_>>());
+    again[0].uncount();
+    again.into_iter().for_each(Delivery::done);
+    bench.settle();
+    assert_eq!((bench.partition.records, bench.partition.bytes), (0, 0));
+    assert!(bench.partition.is_idle());
+    assert_eq!(bench.partition.progress.committed(), 8);
+}
+
+#[test]
 fn records_that_come_twice_are_delivered_once() {
     let mut bench = Bench::new(&Checkpoint::fresh(0), false);
     bench.arrive([0, 1, 2, 1, 2, 3]);
