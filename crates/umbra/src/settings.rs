@@ -329,13 +329,6 @@ impl Settings {
         }
         text
     }
-
-    /// What was given, in canonical form, without what does not change what a job
-    /// does: stored with a job's plan and compared when it goes on.
-    pub(crate) fn canonical(&self, names: &[&'static str]) -> Vec<(String, Vec<String>)> {
-        let said = names.iter().filter_map(|name| Some((name, self.settings.get(name)?)));
-        said.map(|(name, setting)| ((*name).to_owned(), setting.values.clone())).collect()
-    }
 }
 
 #[cfg(test)]

@@ -516,9 +516,9 @@ pub struct Plan {
     pub partitions: ::prost::alloc::vec::Vec<PartitionPlan>,
     #[prost(bool, tag = "5")]
     pub live: bool,
-    /// Targets, pace and rules as the user gave them, canonical: each flag's name
-    /// without dashes, and its values. Other values under the same job name are
-    /// refused.
+    /// Targets, pace and rules, canonical: each flag's name without dashes, and its
+    /// values by their meaning; of headers that are set, a hash of the value. Other
+    /// values under the same job name are refused.
     #[prost(message, repeated, tag = "6")]
     pub settings: ::prost::alloc::vec::Vec<Setting>,
     #[prost(uint64, tag = "7")]

@@ -4,44 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use umbra_replay::{Config, Late, Order, Pace, Stage, Which};
 
-use super::{selection, target, window};
+use super::{planned::planned, selection, target, window};
 use crate::settings::{Settings, values};
-
-/// Flags that make up what a job does: stored with its plan, and compared when the
-/// job goes on. Where the log is, how results look and the like are not among them.
-const PLANNED: &[&str] = &[
-    "live",
-    "from",
-    "to",
-    "grace",
-    "limit",
-    "duration",
-    "loop",
-    "speed",
-    "rate",
-    "stages",
-    "delay",
-    "order",
-    "late",
-    "writes",
-    "target",
-    "shadow-host",
-    "target-percent",
-    "set-header",
-    "remove-header",
-    "http1",
-    "http2",
-    "method",
-    "host",
-    "path",
-    "header",
-    "skip-method",
-    "skip-host",
-    "skip-path",
-    "skip-header",
-    "percent",
-    "percent-by",
-];
 
 /// Reads the settings of a replay.
 pub(crate) fn replay(settings: &mut Settings, drain: Duration) -> Option<Config> {
@@ -72,7 +36,7 @@ fn config(settings: &mut Settings, which: Which, drain: Duration) -> Option<Conf
     if read_ahead < 1 << 20 {
         settings.problem("read-ahead", "less than 1MiB");
     }
-    Some(Config {
+    let mut config = Config {
         job: job(settings),
         again: settings.on("again"),
         adopt: settings.on("adopt"),
@@ -87,12 +51,14 @@ fn config(settings: &mut Settings, which: Which, drain: Duration) -> Option<Conf
         allow_production: settings.on("allow-production"),
         read_ahead_bytes: read_ahead as usize,
         outcomes: settings.text("outcomes").map(PathBuf::from),
-        settings: settings.canonical(PLANNED),
+        settings: Vec::new(),
         which,
         pace,
         order,
         drain,
-    })
+    };
+    config.settings = planned(settings, &config);
+    Some(config)
 }
 
 fn job(settings: &mut Settings) -> String {

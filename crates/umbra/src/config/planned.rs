@@ -1,0 +1,127 @@
+//! What makes up what a job does, as canonical text: stored with its plan, and
+//! compared when the job goes on. Made from what the flags mean, not from how they
+//! were written, so that `--rate 100` and `--rate 6000/m` are the same. Where the log
+//! is, how results look, timeouts and the like are not part of it.
+
+use std::time::Duration;
+
+use umbra_record::hash;
+use umbra_replay::{Config, Late, Order, Pace, Protocol, Target};
+
+use crate::settings::{Settings, values};
+
+#[cfg(test)]
+mod tests;
+
+/// Lists of rules, each of which may be given in any order.
+const RULES: &[&str] =
+    &["method", "host", "path", "header", "skip-method", "skip-host", "skip-path", "skip-header"];
+
+/// Each setting's name and values.
+pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<String>)> {
+    let mut all: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut one = |name, value: Option<String>| all.extend(value.map(|v| (name, vec![v])));
+    one("live", settings.on("live").then(|| "true".to_owned()));
+    for name in ["from", "to"] {
+        one(name, settings.text(name).map(instant));
+    }
+    one("grace", Some(duration(config.grace)));
+    one("limit", config.limit.map(|limit| limit.to_string()));
+    one("duration", config.duration.map(duration));
+    one("loop", Some(config.repeat.to_string()));
+    let (name, pace) = pace(&config.pace);
+    one(name, pace);
+    one("order", Some(order(config.order).to_owned()));
+    one("late", Some(late(config.late)));
+    one("writes", Some(if config.writes { "send" } else { "skip" }.to_owned()));
+    one("percent", settings.text("percent").map(percent));
+    one("percent-by", settings.text("percent-by").map(str::to_owned));
+    for name in RULES {
+        let mut rules = settings.texts(name).to_vec();
+        rules.sort();
+        rules.dedup();
+        if !rules.is_empty() {
+            all.push((name, rules));
+        }
+    }
+    let mut targets: Vec<String> = config.targets.iter().map(target).collect();
+    targets.sort();
+    all.push(("target", targets));
+    all.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
+}
+
+/// An absolute time in one form. A relative one stays as it was said: the plan keeps
+/// what it meant at the first start, and the same command line goes on with that.
+fn instant(text: &str) -> String {
+    let text = text.trim();
+    if text == "now" || text.starts_with(['-', '+']) {
+        return text.to_owned();
+    }
+    values::instant(text).map_or_else(|_| text.to_owned(), values::show_instant)
+}
+
+fn duration(time: Duration) -> String {
+    let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn rate(per_second: f64) -> String {
+    format!("{per_second}/s")
+}
+
+fn percent(text: &str) -> String {
+    values::percent(text).map_or_else(|_| text.to_owned(), |percent| percent.to_string())
+}
+
+fn pace(pace: &Pace) -> (&'static str, Option<String>) {
+    match pace {
+        Pace::Recorded { speed } => ("speed", Some(speed.to_string())),
+        Pace::Arrival { delay } => ("delay", delay.map(duration)),
+        Pace::Rate(per_second) => ("rate", Some(rate(*per_second))),
+        Pace::Max => ("rate", Some("max".to_owned())),
+        Pace::Stages(stages) => {
+            let stage = |one: &umbra_replay::Stage| {
+                format!("{}:{}", duration(one.duration), rate(one.rate))
+            };
+            ("stages", Some(stages.iter().map(stage).collect::<Vec<_>>().join(",")))
+        }
+    }
+}
+
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Connection => "connection",
+        Order::Free => "free",
+    }
+}
+
+fn late(late: Late) -> String {
+    match late {
+        Late::Send => "send".to_owned(),
+        Late::Skip(bound) => format!("skip:{}", duration(bound)),
+    }
+}
+
+/// What is sent to it. Headers it is given may be secret: of their values only a hash
+/// is stored.
+fn target(target: &Target) -> String {
+    let mut text = format!("{}={}", target.name, target.url);
+    if target.percent < 100.0 {
+        text.push_str(&format!(",percent={}", target.percent));
+    }
+    text.push_str(&format!(",shadow-host={}", target.shadow_host));
+    for (name, value) in &target.set_headers {
+        let hash = u128::from_be_bytes(hash::of(value.as_bytes()));
+        text.push_str(&format!(",set-header={name}:xxh3-{hash:032x}"));
+    }
+    let mut removed: Vec<&str> = target.remove_headers.iter().map(|name| name.as_str()).collect();
+    removed.sort_unstable();
+    removed.dedup();
+    for name in removed {
+        text.push_str(&format!(",remove-header={name}"));
+    }
+    if target.protocol == Protocol::Http2 {
+        text.push_str(",http2");
+    }
+    text
+}
