@@ -19,6 +19,7 @@ use crate::{
     Config, Report, Stats,
     budget::Budget,
     clock::Clock,
+    descriptors::Descriptors,
     drain::Deadline,
     lane::{Identity, Lane, Losses, Queue},
     listener::Acceptor,
@@ -162,6 +163,9 @@ impl Agent {
         // Each waits for as many connections as all together may have.
         let permits = Arc::new(Semaphore::new(self.config.max_connections.max(1)));
         let listeners = Arc::new(std::mem::take(&mut self.listeners));
+        let descriptors = Descriptors::new()
+            .map_err(|error| AgentError::Start { thread: "the agent".to_owned(), error })?;
+        let descriptors = Arc::new(descriptors);
         let mut workers = Vec::with_capacity(threads + 1);
         let mut grounds = Vec::with_capacity(threads);
         for number in 0..threads {
@@ -180,6 +184,7 @@ impl Agent {
                 number: number as u16,
                 config: Arc::clone(&self.config),
                 acceptor,
+                descriptors: Arc::clone(&descriptors),
                 lane: self.lane(number),
                 budget: Arc::clone(&self.budget),
                 recorder: jobs.clone(),

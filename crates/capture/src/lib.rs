@@ -5,6 +5,7 @@ mod agent;
 mod budget;
 mod clock;
 mod config;
+mod descriptors;
 mod drain;
 pub mod h1;
 mod lane;

@@ -2,7 +2,7 @@
 //! client's reset nor a full table of descriptors ends it, and none makes it spin.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -14,12 +14,16 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Sleep,
 };
 
-/// Pause after an error that would come again at once, such as too many open
-/// files.
+use crate::descriptors::{Reserve, is_shortage};
+
+/// Pause after an error that would come again at once.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest pause without a descriptor: it ends when a connection does, but others
+/// in the process or on the machine may give theirs back too.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// One thread's part in accepting.
 pub(crate) struct Acceptor {
@@ -32,7 +36,7 @@ pub(crate) struct Acceptor {
     permits: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
     waiting: Option<Permit>,
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 type Permit =
@@ -62,9 +66,9 @@ impl Acceptor {
         Ok(Self { sockets, listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
     }
 
-    /// The next connection. Cancel-safe.
-    pub(crate) async fn accept(&mut self) -> Accepted {
-        poll_fn(|cx| self.poll(cx)).await
+    /// The next connection that `reserve` has room for. Cancel-safe.
+    pub(crate) async fn accept(&mut self, reserve: &Reserve) -> Accepted {
+        poll_fn(|cx| self.poll(cx, reserve)).await
     }
 
     /// A connection that is already waiting to be accepted. Asks the system, which
@@ -79,25 +83,29 @@ impl Acceptor {
         Some(Accepted { stream: TcpStream::from_std(stream).ok()?, peer, permit })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
+    fn poll(&mut self, cx: &mut Context<'_>, reserve: &Reserve) -> Poll<Accepted> {
         loop {
             if let Some(pause) = &mut self.pause {
                 std::task::ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            // First the permit: a connection that finds no place stays in the
-            // system's queue.
+            // First the permit and the room: a connection that finds no place stays
+            // in the system's queue.
             let permit = match self.permit.take() {
                 Some(permit) => permit,
                 None => std::task::ready!(self.poll_permit(cx)),
             };
-            match self.poll_listeners(cx) {
+            let polled = match reserve.make_room() {
+                Ok(()) => self.poll_listeners(cx),
+                Err(error) => Poll::Ready(Err(error)),
+            };
+            match polled {
                 Poll::Ready(Ok((stream, peer))) => {
                     return Poll::Ready(Accepted { stream, peer, permit });
                 }
                 Poll::Ready(Err(error)) => {
                     self.permit = Some(permit);
-                    self.pause_after(&error);
+                    self.pause_after(&error, reserve);
                 }
                 Poll::Pending => {
                     self.permit = Some(permit);
@@ -138,12 +146,19 @@ impl Acceptor {
         Poll::Pending
     }
 
-    fn pause_after(&mut self, error: &io::Error) {
+    fn pause_after(&mut self, error: &io::Error, reserve: &Reserve) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
             return;
         }
-        tracing::warn!(%error, "cannot accept connections for a moment");
-        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+        let descriptors = Arc::clone(reserve.shared());
+        self.pause = Some(if is_shortage(error) {
+            descriptors.ran_out(error);
+            reserve.give_up_margin();
+            Box::pin(async move { descriptors.freed(LONG_PAUSE).await })
+        } else {
+            descriptors.cannot_accept(error, "cannot accept connections for a moment");
+            Box::pin(tokio::time::sleep(PAUSE))
+        });
     }
 }

@@ -13,24 +13,35 @@ mod tunnel;
 mod upload;
 mod watchdog;
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tokio::net::TcpStream;
 use umbra_record::marker;
 
 use crate::{
+    descriptors::Reserve,
     drain::Stop,
     h1::Limits,
     tap::{Origin, Tap},
-    upstream::{Dialer, Pool},
+    upstream::{Dialer, Fault, Link, Pool},
 };
 pub(crate) use io::Buffers;
+
+/// Without a descriptor, a connection is tried again this often at least: one of
+/// the pool may have become idle.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// What the connections of one capture thread share.
 pub(crate) struct Proxy {
     pub(crate) tap: Rc<Tap>,
     pub(crate) stop: Rc<Stop>,
     pub(crate) pool: Pool,
+    pub(crate) reserve: Rc<Reserve>,
     dialer: Dialer,
     buffers: Buffers,
     limits: Limits,
@@ -45,7 +56,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(tap: Rc<Tap>, stop: Rc<Stop>, thread: u16) -> Self {
+    pub(crate) fn new(tap: Rc<Tap>, stop: Rc<Stop>, reserve: Rc<Reserve>, thread: u16) -> Self {
         let config = &tap.config;
         let upstream = &config.upstream;
         let seed = tap.next_id(tap.now().wall_ns);
@@ -60,6 +71,7 @@ impl Proxy {
             next_partition: Cell::new(u32::from_be_bytes([seed[12], seed[13], seed[14], seed[15]])),
             tap,
             stop,
+            reserve,
         }
     }
 
@@ -67,6 +79,32 @@ impl Proxy {
     pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let origin = self.origin(peer);
         connection::Connection::new(&self, origin).serve(stream, peer).await;
+    }
+
+    /// A connection for a request; and whether it is a new one. While there is no
+    /// descriptor for one, the next that is free is waited for, or the next
+    /// connection that is idle, as long as connecting may take.
+    async fn connect(&self, sure: bool) -> Result<(Link, bool), Fault> {
+        let give_up = Instant::now() + self.tap.config.connect_timeout;
+        let descriptors = self.reserve.shared();
+        let mut waiting = None;
+        loop {
+            let counted = self.reserve.upstream();
+            let fault = match self.dialer.connect().await {
+                Ok(stream) => return Ok((Link::new(stream, counted), true)),
+                Err(fault) => fault,
+            };
+            let Some(error) = fault.is_shortage().filter(|_| Instant::now() < give_up) else {
+                return Err(fault);
+            };
+            descriptors.ran_out(error);
+            waiting.get_or_insert_with(|| descriptors.wait());
+            drop(counted);
+            descriptors.freed(RETRY).await;
+            if let Some(idle) = self.pool.take(sure) {
+                return Ok((idle, false));
+            }
+        }
     }
 
     fn origin(&self, peer: SocketAddr) -> Origin {

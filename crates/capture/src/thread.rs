@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     budget::{Budget, Credit},
+    descriptors::{Descriptors, Reserve},
     drain::{Deadline, Stop},
     lane::Lane,
     listener::{Accepted, Acceptor},
@@ -36,6 +37,7 @@ pub(crate) struct CaptureThread {
     pub(crate) number: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) acceptor: Acceptor,
+    pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) lane: Lane,
     pub(crate) budget: Arc<Budget>,
     pub(crate) recorder: Sender<Job>,
@@ -70,7 +72,8 @@ impl CaptureThread {
         let credit = Credit::new(self.budget, usize::from(number));
         let tap = Rc::new(Tap::new(Arc::clone(&config), lane, credit, self.recorder));
         let stop = Rc::new(Stop::default());
-        let proxy = Rc::new(Proxy::new(Rc::clone(&tap), Rc::clone(&stop), number));
+        let reserve = Rc::new(Reserve::new(self.descriptors));
+        let proxy = Rc::new(Proxy::new(Rc::clone(&tap), Rc::clone(&stop), reserve, number));
         let mut upkeep = Upkeep::new(Rc::clone(&proxy), self.lows, usize::from(number));
         let mut connections = JoinSet::new();
         accept(&mut acceptor, &proxy, &mut connections, &mut upkeep, &self.stop).await;
@@ -108,7 +111,7 @@ async fn accept(
             () = stop.cancelled() => return,
             () = upkeep.due() => {}
             Some(ended) = connections.join_next() => upkeep.ended(ended),
-            accepted = acceptor.accept() => {
+            accepted = acceptor.accept(&proxy.reserve) => {
                 spawn(proxy, connections, accepted);
                 upkeep.connections(connections.len());
                 // The next one may go to another thread.
@@ -121,9 +124,10 @@ async fn accept(
 fn spawn(proxy: &Rc<Proxy>, connections: &mut JoinSet<()>, accepted: Accepted) {
     let Accepted { stream, peer, permit } = accepted;
     let proxy = Rc::clone(proxy);
+    let counted = proxy.reserve.client();
     connections.spawn_local(async move {
         proxy.serve(stream, peer).await;
-        drop(permit);
+        drop((counted, permit));
     });
 }
 
@@ -184,6 +188,7 @@ impl Upkeep {
         lane.write_marks(now_ns, low_ns, tap.config.mark_every);
         drop(lane);
         self.proxy.pool.prune(now.into_std());
+        self.proxy.pool.close(self.proxy.reserve.spare_upstreams());
     }
 
     fn connections(&self, open: usize) {

@@ -6,10 +6,27 @@ mod pool;
 
 use std::io;
 
+use tokio::net::TcpStream;
 use umbra_record::pb::Failure;
+
+use crate::descriptors::{self, Counted};
 
 pub(crate) use dial::{Dialer, prepare};
 pub(crate) use pool::Pool;
+
+/// A connection to the upstream.
+#[derive(Debug)]
+pub(crate) struct Link {
+    // Closed before it is no longer counted.
+    pub(crate) stream: TcpStream,
+    _counted: Counted,
+}
+
+impl Link {
+    pub(crate) fn new(stream: TcpStream, counted: Counted) -> Self {
+        Self { stream, _counted: counted }
+    }
+}
 
 /// Why there is no answer of the upstream, or no more of it.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +49,16 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// No descriptor was left for a connection.
+    pub(crate) fn is_shortage(&self) -> Option<&io::Error> {
+        match self {
+            Self::Unresolved(error) | Self::Refused(error) => {
+                Some(error).filter(|error| descriptors::is_shortage(error))
+            }
+            _ => None,
+        }
+    }
+
     /// What the client is told (RFC 9110 15.6.3, 15.6.5).
     pub(crate) fn status(&self) -> u16 {
         match self {

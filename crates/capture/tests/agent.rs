@@ -6,6 +6,7 @@
 mod agent {
     pub(crate) mod bodies;
     pub(crate) mod clients;
+    pub(crate) mod descriptors;
     pub(crate) mod drain;
     pub(crate) mod edges;
     pub(crate) mod fuzz;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     h1::{ForwardChanges, MethodKind, Version, error_response, write_request_head},
-    upstream::Fault,
+    upstream::{Fault, Link},
 };
 
 /// What the exchange has to know of the request.
@@ -111,21 +111,20 @@ impl Connection<'_> {
     async fn forward(&mut self, client: &mut TcpStream, facts: Facts, at_hand: usize) -> After {
         let mut pooled = self.proxy.pool.take(!facts.idempotent);
         loop {
-            let fresh = pooled.is_none();
-            if fresh {
-                self.record_if_ended(facts);
-            }
-            let mut upstream = match pooled.take() {
-                Some(stream) => stream,
-                None => match self.proxy.dialer.connect().await {
-                    Ok(stream) => stream,
-                    Err(fault) => return self.fail(client, &fault).await,
-                },
+            let (mut upstream, fresh) = match pooled.take() {
+                Some(idle) => (idle, false),
+                None => {
+                    self.record_if_ended(facts);
+                    match self.proxy.connect(!facts.idempotent).await {
+                        Ok(connected) => connected,
+                        Err(fault) => return self.fail(client, &fault).await,
+                    }
+                }
             };
             // In most cases the socket takes all of it at once. Only then, while
             // the upstream is already at work, the request is recorded.
             let body = &self.from_client[..at_hand];
-            let first = try_write_both(&upstream, &self.request_out, body, 0);
+            let first = try_write_both(&upstream.stream, &self.request_out, body, 0);
             self.record_if_ended(facts);
             // An error shows again when the answer is read; there may be one.
             let written = *first.as_ref().unwrap_or(&0);
@@ -134,7 +133,7 @@ impl Connection<'_> {
             if !fresh && is_broken(&first) {
                 continue;
             }
-            let ended = self.run(client, &mut upstream, facts, sent).await;
+            let ended = self.run(client, &mut upstream.stream, facts, sent).await;
             let closed_unseen = matches!(
                 ended,
                 Ended::Answer(Answered::None { fault: Fault::Reset(_), untouched: true }, _)
@@ -231,7 +230,7 @@ impl Connection<'_> {
         }
     }
 
-    async fn end(&mut self, client: &mut TcpStream, upstream: TcpStream, ended: Ended) -> After {
+    async fn end(&mut self, client: &mut TcpStream, upstream: Link, ended: Ended) -> After {
         match ended {
             Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
                 if reusable && uploaded {
@@ -268,13 +267,13 @@ impl Connection<'_> {
         }
     }
 
-    async fn tunnel(&mut self, client: &mut TcpStream, mut upstream: TcpStream) -> After {
+    async fn tunnel(&mut self, client: &mut TcpStream, mut upstream: Link) -> After {
         let (request, answer) = (self.request.get_mut(), self.answer.get_mut());
         request.tunnel();
         request.emit();
         answer.ended();
         answer.emit();
-        tunnel(client, &mut upstream, &mut self.from_client, &mut self.from_upstream).await;
+        tunnel(client, &mut upstream.stream, &mut self.from_client, &mut self.from_upstream).await;
         After::Close
     }
 

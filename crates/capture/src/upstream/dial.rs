@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::Fault;
-use crate::Upstream;
+use crate::{Upstream, descriptors::is_shortage};
 
 /// How long addresses are believed.
 const REMEMBER: Duration = Duration::from_secs(5);
@@ -53,6 +53,8 @@ impl Dialer {
                     prepare(&stream);
                     return Ok(stream);
                 }
+                // It says nothing about the addresses.
+                Ok(Err(error)) if is_shortage(&error) => return Err(Fault::Refused(error)),
                 Ok(Err(error)) => last = Some(Fault::Refused(error)),
                 Err(_) => last = Some(Fault::Timeout("accept a connection")),
             }

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::net::TcpStream;
 
+use super::Link;
+
 /// Most idle connections kept.
 const MAX_IDLE: usize = 512;
 
@@ -24,32 +26,39 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    link: Link,
     since: Instant,
 }
 
 impl Pool {
     /// Takes a connection that seems alive. `sure`: for a request that must not
     /// be sent twice, the socket itself is asked, not only what the runtime knows.
-    pub(crate) fn take(&self, sure: bool) -> Option<TcpStream> {
+    pub(crate) fn take(&self, sure: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop_back() {
             // Anything that can be read now is an end, an error, or not HTTP.
-            let quiet = would_block(&candidate.stream.try_read(&mut [0]));
-            if quiet && (!sure || is_quiet(&candidate.stream)) {
-                return Some(candidate.stream);
+            let quiet = would_block(&candidate.link.stream.try_read(&mut [0]));
+            if quiet && (!sure || is_quiet(&candidate.link.stream)) {
+                return Some(candidate.link);
             }
         }
         None
     }
 
     /// Keeps a connection whose last answer has ended.
-    pub(crate) fn put(&self, stream: TcpStream) {
+    pub(crate) fn put(&self, link: Link) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= MAX_IDLE {
             idle.pop_front();
         }
-        idle.push_back(Idle { stream, since: Instant::now() });
+        idle.push_back(Idle { link, since: Instant::now() });
+    }
+
+    /// Closes the `n` that have been idle longest.
+    pub(crate) fn close(&self, n: usize) {
+        let mut idle = self.idle.borrow_mut();
+        let n = n.min(idle.len());
+        idle.drain(..n);
     }
 
     /// Closes what has been idle for too long.

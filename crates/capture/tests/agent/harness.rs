@@ -138,6 +138,8 @@ impl Agent {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Room for all that a test lets wait outside.
+        socket2::SockRef::from(&listener).listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = config(upstream);
         change(&mut config);

@@ -111,7 +111,7 @@ fn a_thread_that_panics_ends_the_agent_after_the_others_are_drained() {
 #[test]
 fn an_agent_without_descriptors_for_its_threads_does_not_start() {
     // The limit is one of the process, so the agent gets a process of its own.
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = Command::new("/proc/self/exe")
         .args(["--exact", "agent::threads::alone_without_descriptors", "--ignored", "--nocapture"])
         .output()
         .unwrap();
