@@ -1,4 +1,5 @@
-//! Bodies put together from their parts, within a bound on memory and patience.
+//! Bodies put together from their parts. Whoever has the memory promises them their
+//! room; patience is bounded by whoever asks.
 //! A pure table of what is not whole yet; the deliveries stay with the pipeline.
 
 use std::collections::HashMap;
@@ -11,6 +12,9 @@ use crate::{order::Ticket, tally::Skip};
 #[cfg(test)]
 mod tests;
 
+/// A body of more parts is not waited for: each is held on its own.
+const MAX_PARTS: u32 = 16_384;
+
 /// Id of a request.
 pub(crate) type Id = [u8; 16];
 
@@ -18,11 +22,10 @@ pub(crate) type Id = [u8; 16];
 #[derive(Debug)]
 pub(crate) struct Assembly {
     unfinished: HashMap<Id, Unfinished>,
-    bytes: usize,
     /// Of one body.
     max_body: usize,
-    /// Of all that are not whole.
-    max_bytes: usize,
+    /// Still to come of those that were promised their room.
+    promised: usize,
 }
 
 #[derive(Debug)]
@@ -35,6 +38,12 @@ struct Unfinished {
     /// How many there will be, if the request said so.
     expected: Option<u32>,
     bytes: usize,
+    /// Of the whole body, as the request said.
+    announced: usize,
+    /// Bytes still to come for which there is room.
+    promised: usize,
+    /// It takes parts; one of announced length first waits for its room.
+    begun: bool,
     /// The pipeline's own time when something of it came last.
     touched_ns: u64,
 }
@@ -64,8 +73,8 @@ pub(crate) enum Joined {
 }
 
 impl Assembly {
-    pub(crate) fn new(max_body: usize, max_bytes: usize) -> Self {
-        Self { unfinished: HashMap::new(), bytes: 0, max_body, max_bytes }
+    pub(crate) fn new(max_body: usize) -> Self {
+        Self { unfinished: HashMap::new(), max_body, promised: 0 }
     }
 
     /// Whether parts are to follow this request.
@@ -88,7 +97,6 @@ impl Assembly {
             return Err(Skip::TooLarge);
         }
         let bytes = first.as_ref().map_or(0, Bytes::len);
-        self.bytes += bytes;
         self.unfinished.insert(
             id,
             Unfinished {
@@ -98,10 +106,44 @@ impl Assembly {
                 index: 0,
                 expected: (request.parts > 0).then_some(request.parts),
                 bytes,
+                announced,
+                promised: 0,
+                begun: request.parts == 0,
                 touched_ns: now,
             },
         );
         Ok(())
+    }
+
+    /// There is room for all of this body.
+    pub(crate) fn promise(&mut self, id: &Id) {
+        let Some(one) = self.unfinished.get_mut(id) else { return };
+        self.promised -= one.promised;
+        one.promised = one.announced.saturating_sub(one.bytes);
+        one.begun = true;
+        self.promised += one.promised;
+    }
+
+    /// Bytes still to come for which there is to be room.
+    pub(crate) fn promised(&self) -> usize {
+        self.promised
+    }
+
+    /// Whether such a body is in this partition.
+    pub(crate) fn promises_in(&self, partition: u32) -> bool {
+        self.promised > 0 && self.promising().any(|one| one == partition)
+    }
+
+    /// The partitions such bodies are in.
+    pub(crate) fn promising(&self) -> impl Iterator<Item = u32> {
+        self.unfinished.values().filter(|one| one.promised > 0).map(|one| one.partition)
+    }
+
+    /// What is unfinished in the partition could not go on until now.
+    pub(crate) fn touch(&mut self, partition: u32, now: u64) {
+        for one in self.unfinished.values_mut().filter(|one| one.partition == partition) {
+            one.touched_ns = now;
+        }
     }
 
     /// Takes a part.
@@ -119,7 +161,9 @@ impl Assembly {
         one.index += 1;
         one.bytes += part.data.len();
         one.touched_ns = now;
-        self.bytes += part.data.len();
+        let awaited = one.promised.min(part.data.len());
+        one.promised -= awaited;
+        self.promised -= awaited;
         if !part.data.is_empty() {
             one.pieces.push(part.data);
         }
@@ -136,23 +180,19 @@ impl Assembly {
             });
             return whole.map_or(Joined::NotWanted, Joined::Whole);
         }
-        if one.bytes > self.max_body {
+        if one.bytes > self.max_body || one.index >= MAX_PARTS {
             self.forget(id);
             return Joined::GivenUp(ticket, Skip::TooLarge);
         }
         Joined::Kept(ticket)
     }
 
-    /// While there is more than may be kept: the request that has waited longest is
-    /// given up.
-    pub(crate) fn overflow(&mut self) -> Option<(Ticket, Skip)> {
-        if self.bytes <= self.max_bytes {
-            return None;
-        }
-        let oldest = self.unfinished.iter().min_by_key(|(_, one)| one.touched_ns)?;
-        let (id, ticket) = (*oldest.0, oldest.1.ticket);
-        self.forget(&id);
-        Some((ticket, Skip::TooLarge))
+    /// Gives up the request that has waited longest for a part.
+    pub(crate) fn give_up_begun(&mut self) -> Option<Ticket> {
+        let begun = self.unfinished.iter().filter(|(_, one)| one.begun);
+        let (id, _) = begun.min_by_key(|(_, one)| one.touched_ns)?;
+        let id = *id;
+        self.forget(&id).map(|one| one.ticket)
     }
 
     /// Gives up whatever of the partition `impatient` says so, told when something
@@ -196,7 +236,7 @@ impl Assembly {
 
     fn forget(&mut self, id: &Id) -> Option<Unfinished> {
         let one = self.unfinished.remove(id)?;
-        self.bytes -= one.bytes;
+        self.promised -= one.promised;
         Some(one)
     }
 }

@@ -40,9 +40,10 @@ pub struct Config {
     pub writes: bool,
     /// Send to the upstream the records came from.
     pub allow_production: bool,
-    /// The largest body that can be replayed (from Kafka: half of this). What is held
-    /// of the log in memory, per target, stays below four times this on an embedded
-    /// log, below twice this for each partition on Kafka; and below 16,384 records.
+    /// Bound of what is held of the log in memory, per target: bodies put together and
+    /// requests that wait, and the largest body that can be replayed. Half as much again
+    /// is taken when bodies would block each other otherwise, and the reader has a
+    /// quarter of its own (beside one record of each partition).
     pub read_ahead_bytes: usize,
     /// How long in-flight requests may take after a stop.
     pub drain: Duration,

@@ -1,14 +1,15 @@
 //! One target's way from the log to its shadow: a single task that owns its reader
 //! and all state of its requests, so that nothing needs a lock. The parts:
-//! `intake` (records to requests), `dispatch` (due, in order, sent, settled), `hold`
-//! (a target that is down), `ends` (windows, partitions, progress). Several
-//! pipelines share nothing but the job.
+//! `intake` (records to requests), `room` (how much is held), `dispatch` (due, in
+//! order, sent, settled), `hold` (a target that is down), `ends` (windows,
+//! partitions, progress). Several pipelines share nothing but the job.
 
 mod dispatch;
 mod ends;
 mod hint;
 mod hold;
 mod intake;
+mod room;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use umbra_log::{Delivery, Log, LogTail, Tail};
+use umbra_log::{Delivery, LogTail, Tail};
 use umbra_record::{pb, select::Selection};
 
 use crate::{
@@ -45,45 +46,8 @@ use crate::{
 use ends::Partition;
 use hold::Down;
 pub(crate) use intake::{is_safe, refusal};
-
-/// Records held at most, per target.
-pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
-
-/// How much of the log a pipeline may hold.
-///
-/// A reader that was paused goes on below a quarter of its bound, so what waits for
-/// more to be read (a body in parts) must stay below that, or nothing moves any more.
-/// A Kafka reader divides its bound among its partitions; an embedded log has one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Room {
-    /// The largest body that is put together.
-    body: usize,
-    /// Bound of the reader.
-    pub bytes: usize,
-    /// What of that one partition may take.
-    share_bytes: usize,
-    share_records: usize,
-    /// Whether partitions are paused one by one.
-    divided: bool,
-}
-
-impl Room {
-    pub(crate) fn new(log: &Log, read_ahead_bytes: usize, partitions: usize) -> Self {
-        let partitions = partitions.max(1);
-        let (body, shares) = match log {
-            Log::File(_) => (read_ahead_bytes, 1),
-            Log::Kafka(_) => (read_ahead_bytes / 2, partitions),
-        };
-        let share_bytes = body.saturating_mul(4);
-        Self {
-            body,
-            bytes: share_bytes.saturating_mul(shares),
-            share_bytes,
-            share_records: READ_AHEAD_RECORDS / shares,
-            divided: shares > 1,
-        }
-    }
-}
+use room::Held;
+pub(crate) use room::{READ_AHEAD_RECORDS, Room};
 
 /// Everything that waits for time rather than for an event is looked at this often;
 /// due requests have their own, precise bell.
@@ -107,7 +71,9 @@ pub(crate) struct Pipeline {
     room: Room,
     flights: HashMap<Ticket, Flight>,
     next_ticket: Ticket,
+    /// Bytes of the log in memory: of flights, and parked.
     held_bytes: usize,
+    held: Held,
     assembly: Assembly,
     merge: Merge,
     order: Option<OrderTable>,
@@ -186,6 +152,8 @@ struct Flight {
     /// Absent: no body framing.
     body: Option<Vec<Bytes>>,
     deliveries: Vec<Delivery>,
+    /// Bytes of them that do not count at the reader.
+    kept: usize,
     attempt: u32,
     /// When it was whole and could have been sent.
     arrived_ns: u64,
@@ -239,9 +207,9 @@ impl Pipeline {
     ) -> Self {
         let target = prepared.target.clone();
         let begun_ns = job.time.now();
-        let assembly = Assembly::new(room.body, room.bytes / 4);
+        let assembly = Assembly::new(room.bound);
         let order = (job.config.order == Order::Connection)
-            .then(|| OrderTable::new(room.share_bytes / 2, room.share_records / 2));
+            .then(|| OrderTable::new(room.line_bytes, room.line_requests));
         Self {
             bell: job.alarm.bell(),
             production: Production::new(&target.url),
@@ -255,6 +223,7 @@ impl Pipeline {
             flights: HashMap::new(),
             next_ticket: 0,
             held_bytes: 0,
+            held: Held::new(),
             assembly,
             merge: Merge::default(),
             order,
@@ -286,6 +255,9 @@ impl Pipeline {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.settle_ended().await?;
+            if self.phase == Phase::Running {
+                self.unpark().await?;
+            }
             let wake = self.pump().await?;
             self.bell.set(wake);
             self.report_partitions().await?;
@@ -303,7 +275,10 @@ impl Pipeline {
                     self.take_more_events().await?;
                 }
                 () = wait_back(&mut self.down) => self.on_back().await?,
-                _ = tick.tick() => self.on_tick(),
+                _ = tick.tick() => {
+                    self.on_tick();
+                    self.check_parked();
+                }
             }
         }
     }
@@ -350,6 +325,7 @@ impl Pipeline {
         self.sum_up();
         let undone = std::mem::take(&mut self.flights);
         drop(undone);
+        self.held.drop_parked();
         let patience = self.job.config.drain.max(Duration::from_secs(5));
         let told = match end {
             Ok(End::Finished) | Err(_) => Ok(()),

@@ -20,7 +20,7 @@ use crate::{
     job::{DONE, JobJournal},
     outcomes::OutcomeFile,
     pacer::Pacer,
-    pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, READ_AHEAD_RECORDS, Room},
+    pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, Room},
     plan::{Planned, Standing, agree},
     report::{AgentMissing, Ended, Gaps, Report, TargetReport, Times, rfc3339},
     send::Sender,
@@ -186,8 +186,8 @@ impl<'a> Replay<'a> {
             let options = TailOptions {
                 group: Some(planned.group(self.log.name(), name)),
                 start: planned.start(),
-                read_ahead_bytes: room.bytes,
-                read_ahead_records: READ_AHEAD_RECORDS,
+                read_ahead_bytes: room.reader_bytes,
+                read_ahead_records: room.reader_records,
             };
             let pipeline = Pipeline::new(
                 Arc::clone(&job),

@@ -19,7 +19,7 @@ fn part(index: u32, data: &'static [u8]) -> pb::BodyPart {
 }
 
 fn begun(request: &pb::Request) -> Assembly {
-    let mut assembly = Assembly::new(100, 100);
+    let mut assembly = Assembly::new(100);
     assembly.begin(ID, 1, 3, request, 0).unwrap();
     assembly
 }
@@ -31,7 +31,7 @@ fn announced_parts_make_a_body() {
     let Joined::Whole(whole) = assembly.join(&ID, part(1, b"c"), 2) else { panic!() };
     assert_eq!(whole.pieces, ["a", "b", "c"]);
     assert!(assembly.is_empty());
-    assert_eq!(assembly.bytes, 0);
+    assert_eq!(assembly.promised(), 0);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn an_aborted_part_ends_it() {
             pb::BodyPart { aborted: true, completeness: completeness as i32, ..part(0, b"x") };
         assert_eq!(assembly.join(&ID, end, 1), Joined::GivenUp(1, why));
         assert_eq!(assembly.join(&ID, part(1, b"y"), 2), Joined::NotWanted);
-        assert_eq!(assembly.bytes, 0);
+        assert!(assembly.is_empty());
     }
 }
 
@@ -68,27 +68,43 @@ fn a_part_met_twice_counts_once_and_a_hole_gives_up() {
 
 #[test]
 fn what_can_never_fit_is_refused_at_once() {
-    let mut assembly = Assembly::new(100, 100);
+    let mut assembly = Assembly::new(100);
     let large = pb::Request { body_length: 101, ..request(2, None) };
     assert_eq!(assembly.begin(ID, 1, 3, &large, 0), Err(Skip::TooLarge));
     assert_eq!(assembly.join(&ID, part(0, b"x"), 1), Joined::NotWanted);
 }
 
 #[test]
-fn memory_is_bounded_by_giving_up_the_oldest() {
-    let mut assembly = Assembly::new(10, 10);
-    assembly.begin([1; 16], 1, 0, &request(0, Some(b"123456")), 5).unwrap();
+fn what_is_promised_is_what_is_still_to_come() {
+    let mut assembly = Assembly::new(100);
+    let announced = pb::Request { body_length: 10, ..request(3, Some(b"1234")) };
+    assembly.begin([1; 16], 1, 0, &announced, 5).unwrap();
+    assert_eq!((assembly.promised(), assembly.give_up_begun()), (0, None));
+    assembly.promise(&[1; 16]);
+    assert_eq!(assembly.promised(), 6);
+    assert!(assembly.promises_in(0) && !assembly.promises_in(1));
+    assembly.join(&[1; 16], part(0, b"567"), 6);
+    assert_eq!(assembly.promised(), 3);
+    // More than was announced.
+    assembly.join(&[1; 16], part(1, b"89012"), 7);
+    assert_eq!((assembly.promised(), assembly.promises_in(0)), (0, false));
+    assembly.begin([2; 16], 2, 0, &request(0, Some(b"x")), 1).unwrap();
+    assert_eq!(assembly.give_up_begun(), Some(2));
+    assert_eq!(assembly.give_up_begun(), Some(1));
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_given_up() {
+    let mut assembly = Assembly::new(10);
     assembly.begin([2; 16], 2, 0, &request(0, Some(b"123456")), 6).unwrap();
-    assert_eq!(assembly.overflow(), Some((1, Skip::TooLarge)));
-    assert_eq!(assembly.overflow(), None);
     let more = assembly.join(&[2; 16], part(0, b"12345"), 7);
     assert_eq!(more, Joined::GivenUp(2, Skip::TooLarge));
-    assert_eq!(assembly.bytes, 0);
+    assert!(assembly.is_empty());
 }
 
 #[test]
 fn patience_is_per_partition() {
-    let mut assembly = Assembly::new(100, 100);
+    let mut assembly = Assembly::new(100);
     assembly.begin([1; 16], 1, 0, &request(0, None), 5).unwrap();
     assembly.begin([2; 16], 2, 1, &request(0, None), 5).unwrap();
     assembly.begin([3; 16], 3, 0, &request(0, None), 50).unwrap();
@@ -102,7 +118,7 @@ fn patience_is_per_partition() {
 proptest! {
     #[test]
     fn any_split_gives_the_body_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..20), again in any::<bool>()) {
-        let mut assembly = Assembly::new(10_000, 10_000);
+        let mut assembly = Assembly::new(10_000);
         let request = pb::Request { parts: pieces.len() as u32, ..Default::default() };
         assembly.begin(ID, 1, 0, &request, 0).unwrap();
         let mut got = None;

@@ -278,6 +278,7 @@ impl Pipeline {
     /// Takes a request out of every table it may be in.
     pub(super) fn forget_place(&mut self, ticket: Ticket, flight: &Flight) {
         self.held_bytes -= flight.bytes();
+        self.held.left(ticket, flight.kept);
         if flight.is_going() {
             self.going -= 1;
         }

@@ -20,6 +20,15 @@ use crate::{
 
 impl Pipeline {
     pub(super) async fn on_event(&mut self, event: Event) -> Result<(), ReplayError> {
+        match self.pass_by_parked(event) {
+            Some(event) => self.meet(event).await?,
+            None => return Ok(()),
+        }
+        self.unpark().await
+    }
+
+    /// Takes an event whose turn it is.
+    pub(super) async fn meet(&mut self, event: Event) -> Result<(), ReplayError> {
         match event {
             Event::Delivery(delivery) => self.on_delivery(delivery).await?,
             Event::Assigned(partitions) => self.on_assigned(&partitions),
@@ -145,6 +154,7 @@ impl Pipeline {
             body,
             attempt: delivery.attempt,
             deliveries: vec![delivery],
+            kept: 0,
             arrived_ns: now,
             due_ns: 0,
             request,
@@ -159,8 +169,23 @@ impl Pipeline {
         self.grew(ticket, bytes);
         match refused {
             Some(why) => self.skip(ticket, why),
-            None if assembling => self.relieve(),
-            None => self.complete(ticket, now),
+            None if assembling => self.begin_body(ticket),
+            None => {
+                self.keep_request(ticket, place.1);
+                self.complete(ticket, now);
+            }
+        }
+    }
+
+    /// The first of a body is there. One of announced length waits for its room.
+    fn begin_body(&mut self, ticket: Ticket) {
+        let Some(flight) = self.flights.get(&ticket) else { return };
+        if flight.request.parts > 0 {
+            let id = id_of(&flight.request.id);
+            self.park(ticket, id);
+        } else {
+            self.keep_deliveries(ticket);
+            self.relieve();
         }
     }
 
@@ -185,6 +210,8 @@ impl Pipeline {
             Joined::Whole(whole) => {
                 self.keep(whole.ticket, delivery);
                 self.assembled(whole, now);
+                // Others may have more room now.
+                self.held.changed = true;
             }
             Joined::GivenUp(ticket, why) => {
                 self.keep(ticket, delivery);
@@ -193,11 +220,15 @@ impl Pipeline {
         }
     }
 
-    fn keep(&mut self, ticket: Ticket, delivery: Delivery) {
+    fn keep(&mut self, ticket: Ticket, mut delivery: Delivery) {
         let bytes = delivery.payload.len();
         match self.flights.get_mut(&ticket) {
             Some(flight) => {
                 flight.attempt = flight.attempt.max(delivery.attempt);
+                // The parts of a body never stop the reader that brings them.
+                delivery.uncount();
+                flight.kept += bytes;
+                self.held.kept += bytes;
                 flight.deliveries.push(delivery);
                 self.grew(ticket, bytes);
             }
@@ -234,13 +265,6 @@ impl Pipeline {
         }
         for ticket in tickets {
             self.unblock(ticket);
-        }
-    }
-
-    /// Gives up on bodies while they take more than their share of memory.
-    fn relieve(&mut self) {
-        while let Some((ticket, why)) = self.assembly.overflow() {
-            self.skip(ticket, why);
         }
     }
 
@@ -296,6 +320,7 @@ impl Pipeline {
         drop(gone);
         for partition in partitions {
             self.merge.release(*partition);
+            self.forget_parked(*partition);
             self.released(*partition);
         }
     }

@@ -5,7 +5,7 @@ use umbra_record::pb::{self, Completeness, record::Body};
 use umbra_replay::Ended;
 
 use crate::{
-    recording::{Recording, SECOND, THEN, config},
+    recording::{Recording, SECOND, THEN, config, until},
     shadow::Shadow,
 };
 
@@ -177,4 +177,74 @@ async fn thirty_megabytes_arrive_among_others() {
     let report = recording.replay(job).await;
     assert_eq!(report.targets["t0"].answered, 63, "{:?}", report.targets["t0"].skipped);
     assert_eq!(shadow.seen().iter().filter(|seen| seen.body.len() == 38 * 800_000).count(), 3);
+}
+
+/// Bodies in several records, all at once in each of these partitions, with small
+/// requests between their parts.
+async fn interleave(recording: &mut Recording, partitions: &[u32], bodies: u32, parts: u32) {
+    let piece = 900_000;
+    let mut larges = Vec::new();
+    for body in 0..bodies {
+        for &partition in partitions {
+            let fill = u8::try_from(partition * bodies + body).unwrap();
+            let at = THEN + u64::from(body);
+            let mut large = recording.make(&format!("large{fill}"), at, u64::from(fill), 0);
+            large.method = "POST".into();
+            large.parts = parts;
+            large.body_length = u64::from(parts * piece);
+            larges.push((partition, fill, large));
+        }
+    }
+    for index in 0..=parts {
+        for (i, (partition, fill, large)) in larges.iter().enumerate() {
+            if index == 0 {
+                recording.append(*partition, THEN, Body::Request(large.clone()));
+            } else {
+                let piece = vec![*fill; piece as usize];
+                recording.append(*partition, THEN, Body::Part(part(large, index - 1, &piece)));
+            }
+            let connection = 1000 + u64::from(*fill);
+            let small = recording.make("small", THEN + 9, connection, u64::from(index));
+            recording.append(*partition, THEN, Body::Request(small));
+            // The writer's queue takes 16 MiB.
+            if i == 0 && index % 4 == 0 {
+                recording.flush().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interleaved_large_bodies_arrive_within_the_bound() {
+    const BOUND: usize = 64 << 20;
+    let shadow = Shadow::forgetful().await;
+    let mut recording = Recording::of(12).await;
+    // On Kafka all partitions come side by side, whatever the order they were written
+    // in: 36 bodies, 778 MB.
+    for partition in 0..12 {
+        interleave(&mut recording, &[partition], 3, 24).await;
+    }
+    let running = recording.start(config("interleaved", &[&shadow])).await;
+    let mut most = 0;
+    until(|| {
+        let state = running.stats.snapshot().remove("t0").unwrap_or_default();
+        most = most.max(state.held_bytes);
+        state.finished
+    })
+    .await;
+    let report = running.end().await;
+    let target = &report.targets["t0"];
+    assert_eq!(target.answered, 36 + 36 * 25, "{:?}", target.skipped);
+    let seen = shadow.seen();
+    let large: Vec<_> = seen.iter().filter(|seen| seen.length > 0).collect();
+    assert_eq!(large.len(), 36);
+    for seen in large {
+        assert_eq!(seen.length, 21_600_000, "{}", seen.path);
+        assert_eq!(seen.path, format!("/large{}", seen.body[0]));
+        assert_eq!(seen.body.len(), 1, "all bytes are the same");
+    }
+    // Half as much again for bodies that would block each other, the reader's quarter,
+    // and a record of each partition.
+    let constant = BOUND / 2 + BOUND / 4 + 12 * (1 << 20);
+    assert!(most > 0 && most <= BOUND + constant, "{most} were held");
 }

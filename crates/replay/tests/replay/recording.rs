@@ -30,7 +30,7 @@ pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const THEN: u64 = 1_700_000_000 * SECOND;
 pub(crate) const AGENT: [u8; 16] = [0xaa; 16];
 
-/// A log of four partitions and its writer.
+/// A log, of four partitions as a rule, and its writer.
 pub(crate) struct Recording {
     pub(crate) log: Arc<Log>,
     pub(crate) dir: TempDir,
@@ -41,9 +41,13 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) async fn new() -> Self {
+        Self::of(4).await
+    }
+
+    pub(crate) async fn of(partitions: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = crate::address(dir.path());
-        let options = LogOptions { partitions: 4, ..LogOptions::default() };
+        let options = LogOptions { partitions, ..LogOptions::default() };
         let log = Log::open(&address, options, Mode::Create).await.unwrap();
         let appender = log.appender().await.unwrap();
         Self {

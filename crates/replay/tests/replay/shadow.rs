@@ -34,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    /// Of the body, also if that was not kept.
+    pub(crate) length: usize,
 }
 
 impl Seen {
@@ -48,6 +50,7 @@ type Rule = dyn Fn(&Seen) -> Reply + Send + Sync;
 pub(crate) struct Shadow {
     address: SocketAddr,
     rule: Arc<Rule>,
+    large: usize,
     seen: Arc<Mutex<Vec<Seen>>>,
     count: watch::Sender<usize>,
     tasks: JoinSet<()>,
@@ -55,16 +58,26 @@ pub(crate) struct Shadow {
 
 impl Shadow {
     pub(crate) async fn start(rule: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::of(rule, usize::MAX).await
+    }
+
+    async fn of(rule: impl Fn(&Seen) -> Reply + Send + Sync + 'static, large: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut shadow = Self {
             address: listener.local_addr().unwrap(),
             rule: Arc::new(rule),
+            large,
             seen: Arc::default(),
             count: watch::Sender::new(0),
             tasks: JoinSet::new(),
         };
         shadow.serve(listener);
         shadow
+    }
+
+    /// Of a large body whose bytes are all the same it keeps the first.
+    pub(crate) async fn forgetful() -> Self {
+        Self::of(|_| Reply::Status(200), 1 << 20).await
     }
 
     pub(crate) async fn ok() -> Self {
@@ -108,13 +121,14 @@ impl Shadow {
     fn serve(&mut self, listener: TcpListener) {
         let (rule, seen, count) =
             (Arc::clone(&self.rule), Arc::clone(&self.seen), self.count.clone());
+        let large = self.large;
         self.tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (rule, seen, count) = (Arc::clone(&rule), Arc::clone(&seen), count.clone());
                 connections.spawn(async move {
-                    let _ = connection(stream, &*rule, &seen, &count).await;
+                    let _ = connection(stream, &*rule, large, &seen, &count).await;
                 });
             }
         });
@@ -124,13 +138,17 @@ impl Shadow {
 async fn connection(
     mut stream: TcpStream,
     rule: &Rule,
+    large: usize,
     seen: &Mutex<Vec<Seen>>,
     count: &watch::Sender<usize>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+    while let Some(mut request) = read_request(&mut stream, &mut buffer).await? {
         let reply = rule(&request);
+        if request.length > large && request.body.iter().all(|byte| *byte == request.body[0]) {
+            request.body = vec![request.body[0]];
+        }
         seen.lock().unwrap().push(request);
         count.send_modify(|count| *count += 1);
         let answer = |status: u16| format!("HTTP/1.1 {status} x\r\nContent-Length: 2\r\n\r\nok");
@@ -161,7 +179,7 @@ async fn read_request(
                 .map(|field| (field.name.to_owned(), field.value.to_vec()))
                 .collect();
             let path = request.path.unwrap().to_owned();
-            let seen = Seen { at: Instant::now(), path, headers, body: Vec::new() };
+            let seen = Seen { at: Instant::now(), path, headers, body: Vec::new(), length: 0 };
             let length = seen
                 .header("content-length")
                 .map(|value| std::str::from_utf8(value).unwrap().trim().parse::<usize>().unwrap());
@@ -187,6 +205,7 @@ async fn read_request(
         (Some(length), false) => seen.body = take(stream, buffer, length).await?,
         (None, false) => {}
     }
+    seen.length = seen.body.len();
     Ok(Some(seen))
 }
 
