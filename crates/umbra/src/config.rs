@@ -3,6 +3,7 @@
 //! are told at once; nothing is opened or bound here.
 
 mod capture;
+mod planned;
 mod replay;
 mod target;
 
