@@ -75,9 +75,10 @@ pub struct Loss {
 /// The writing side. Cheap to share between threads (`&self`).
 ///
 /// Promises: `enqueue` never waits and never blocks on I/O; entries of one
-/// partition enqueued by one thread keep their order in the log; what is
-/// accepted is either durable in the end or told by `losses`; memory stays
-/// within the queue bound it was opened with.
+/// partition enqueued by one thread keep their order in the log (but for what a
+/// broker refuses together with its batch: that is sent once more, entry by entry,
+/// and may stand behind later ones); what is accepted is either durable in the end
+/// or told by `losses`; memory stays within the queue bound it was opened with.
 pub trait Append: Send + Sync + 'static {
     /// Partitions to choose from. May grow, never shrinks.
     fn partitions(&self) -> u32;

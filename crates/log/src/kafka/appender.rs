@@ -1,12 +1,10 @@
 //! The writing side on Kafka: hands records to librdkafka's bounded queue and
-//! keeps account of what became of them. Whether a queue that is full means that
+//! keeps account of what became of them. A batch that a broker refuses is sent again
+//! record by record ([`single`]): what is refused on its own is lost. Whether a queue that is full means that
 //! Kafka is away, and what to do then, is the caller's business.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,13 +13,16 @@ use rdkafka::{
     ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode as Code},
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::{BorrowedMessage, DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
     statistics::Statistics,
 };
 use tokio::sync::Notify;
 
-use self::lanes::{Lane, Lanes, Ticket};
+use self::{
+    lanes::{Lane, Lanes, Ticket},
+    single::{Single, judges_batches},
+};
 use super::{
     client::{Watch, explain},
     properties::{Limits, Properties},
@@ -29,6 +30,7 @@ use super::{
 use crate::{Append, Entry, LogError, Loss, Position, Rejected};
 
 mod lanes;
+mod single;
 
 /// How often the number of partitions is asked for.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -37,6 +39,9 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the polling thread sleeps when there is nothing to report, and so how
 /// long a drop may wait for it.
 const POLL: Duration = Duration::from_millis(100);
+/// The same for each of two producers, while records are sent again one by one and
+/// in the end.
+const POLL_OFTEN: Duration = Duration::from_millis(1);
 /// How long a drop waits for what is not yet durable.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 /// A record's frame in a batch: lengths, deltas and counts at their longest.
@@ -52,7 +57,6 @@ pub struct KafkaAppender {
     limits: Limits,
     producer: Arc<BaseProducer<Reports>>,
     account: Arc<Account>,
-    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,17 +71,16 @@ impl KafkaAppender {
         let account = Arc::new(Account::new(partitions));
         let refused =
             |error| explain("opening the log for appending", properties.brokers(), &error, None);
-        let producer: BaseProducer<Reports> = properties
-            .producer(queue_bytes, limits)
-            .create_with_context(Reports { account: Arc::clone(&account), watch: Watch::default() })
-            .map_err(refused)?;
+        let config = properties.producer(queue_bytes, limits);
+        let single = Some(Single::new(config.clone(), topic, limits.record));
+        let reports = Reports { account: Arc::clone(&account), watch: Watch::default(), single };
+        let producer: BaseProducer<Reports> =
+            config.create_with_context(reports).map_err(refused)?;
         let producer = Arc::new(producer);
-        let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("kafka-producer".into()).spawn({
-            let (producer, account, stop) =
-                (Arc::clone(&producer), Arc::clone(&account), Arc::clone(&stop));
+            let (producer, account) = (Arc::clone(&producer), Arc::clone(&account));
             let topic = topic.to_owned();
-            move || poll(&producer, &account, &topic, &stop)
+            move || poll(&producer, &account, &topic)
         });
         let thread = thread.map_err(|error| LogError::Io(format!("no thread: {error}")))?;
         Ok(Self {
@@ -86,7 +89,6 @@ impl KafkaAppender {
             limits,
             producer,
             account,
-            stop,
             thread: Some(thread),
         })
     }
@@ -132,18 +134,19 @@ impl Append for KafkaAppender {
         let headers = owned_headers(entry.headers);
         // The number and the place in librdkafka's queue are given out together.
         let mut accepted = lane.accepted();
-        let number = *accepted + 1;
+        let number = accepted.last() + 1;
         let ticket = lane.ticket(number, entry.weight);
+        // librdkafka takes 0 for "now".
+        let time_ms = i64::try_from(entry.time_ns / 1_000_000).unwrap_or(i64::MAX).max(1);
         let mut record = BaseRecord::with_opaque_to(&self.topic, ticket.into_raw())
             .partition(entry.partition as i32)
-            // librdkafka takes 0 for "now".
-            .timestamp(i64::try_from(entry.time_ns / 1_000_000).unwrap_or(i64::MAX).max(1))
+            .timestamp(time_ms)
             .payload(entry.payload);
         record.headers = headers;
         record.key = (!entry.key.is_empty()).then_some(entry.key);
         match self.producer.send(record) {
             Ok(()) => {
-                *accepted = number;
+                lane.accept(&mut accepted, time_ms);
                 Ok(Position { partition: entry.partition, number })
             }
             Err((error, _)) => {
@@ -163,7 +166,8 @@ impl Append for KafkaAppender {
     }
 
     async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
-        let targets: Vec<u64> = self.account.lanes.iter().map(|lane| *lane.accepted()).collect();
+        let targets: Vec<u64> =
+            self.account.lanes.iter().map(|lane| lane.accepted().last()).collect();
         let missing = || -> u64 {
             let lanes = self.account.lanes.iter();
             targets
@@ -197,7 +201,7 @@ impl Append for KafkaAppender {
 
 impl Drop for KafkaAppender {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.account.end.set(Instant::now() + LAST_FLUSH);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -222,6 +226,8 @@ struct Account {
     progress: Notify,
     /// Why nothing is taken any more.
     fatal: OnceLock<String>,
+    /// Set when the appender is dropped: what is not durable then is given up.
+    end: OnceLock<Instant>,
 }
 
 impl Account {
@@ -231,6 +237,7 @@ impl Account {
             losses: Mutex::default(),
             progress: Notify::new(),
             fatal: OnceLock::new(),
+            end: OnceLock::new(),
         }
     }
 
@@ -265,6 +272,31 @@ impl std::fmt::Debug for KafkaAppender {
 struct Reports {
     account: Arc<Account>,
     watch: Watch,
+    /// Where refused records go; none: they have been there.
+    single: Option<Single>,
+}
+
+impl Reports {
+    /// Sends a refused record once more, on its own, if that may help. What was
+    /// taken is reported later, under the same number.
+    fn send_again(
+        &self,
+        message: &BorrowedMessage<'_>,
+        error: &KafkaError,
+        lane: &Lane,
+        ticket: Ticket,
+    ) -> bool {
+        let Some(single) = self.single.as_ref().filter(|_| judges_batches(error)) else {
+            return false;
+        };
+        let Some(time_ms) = lane.time(ticket.number()) else { return false };
+        let make =
+            || Self { account: Arc::clone(&self.account), watch: Watch::default(), single: None };
+        single
+            .send(message, time_ms, ticket, &self.account.end, make)
+            .inspect_err(|again| tracing::debug!(%again, "a record cannot be sent again"))
+            .is_ok()
+    }
 }
 
 impl ClientContext for Reports {
@@ -297,6 +329,9 @@ impl ProducerContext for Reports {
         let Ok(partition) = u32::try_from(message.partition()) else { return };
         let Some(lane) = self.account.lanes.get(partition) else { return };
         let ticket = Ticket::from_raw(ticket);
+        if error.is_some_and(|error| self.send_again(message, error, lane, ticket)) {
+            return;
+        }
         let weight = lane.redeem(ticket);
         if let Some(error) = error {
             let reason = reason(error);
@@ -312,7 +347,9 @@ impl ProducerContext for Reports {
 /// A word for a metric's label.
 fn reason(error: &KafkaError) -> &'static str {
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => "too_large",
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+            "too_large"
+        }
         Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => "not_authorized",
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             "no_topic"
@@ -334,10 +371,14 @@ fn owned_headers(headers: &[(&str, &[u8])]) -> Option<OwnedHeaders> {
     Some(owned)
 }
 
-fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str, stop: &AtomicBool) {
+fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str) {
+    let single = || producer.context().single.as_ref().and_then(Single::producer);
     let mut refreshed = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        producer.poll(POLL);
+    while account.end.get().is_none() {
+        // The records that are sent again, before the first one's next reports.
+        let busy = single().filter(|single| single.in_flight_count() > 0);
+        busy.inspect(|single| single.poll(POLL_OFTEN));
+        producer.poll(if busy.is_some() { POLL_OFTEN } else { POLL });
         if refreshed.elapsed() < REFRESH {
             continue;
         }
@@ -349,8 +390,9 @@ fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str, stop: 
             account.lanes.grow(count as u32);
         }
     }
-    let deadline = Instant::now() + LAST_FLUSH;
-    while account.lanes.waiting() > 0 && Instant::now() < deadline {
-        producer.poll(Duration::from_millis(1));
+    let over = || account.end.get().is_some_and(|end| Instant::now() >= *end);
+    while account.lanes.waiting() > 0 && !over() {
+        single().inspect(|single| single.poll(POLL_OFTEN));
+        producer.poll(POLL_OFTEN);
     }
 }

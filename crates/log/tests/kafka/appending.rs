@@ -252,6 +252,94 @@ async fn batches_stay_below_what_the_topic_takes() {
     assert_eq!(log.spans().await.expect("spans")[0].high, 200);
 }
 
+async fn lower_limit(topic: &str, max_message_bytes: &str) {
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic))
+        .set("max.message.bytes", max_message_bytes);
+    let done = broker::admin().alter_configs([&lower], &AdminOptions::new()).await;
+    done.expect("altered")[0].as_ref().expect("altered");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_neighbours_is_sent_again_on_its_own() {
+    let topic = unique("neighbours");
+    // Batches wait long enough for all that is enqueued below to be one.
+    let options = broker::with(1, &[("linger.ms", "300"), ("compression.type", "none")]);
+    let log = Log::open(&broker::address(&topic), options, Mode::Create).await.expect("a log");
+    let appender = log.appender().await.expect("an appender");
+    lower_limit(&topic, "10000").await;
+    let noise = noise(20_000);
+    // The new limit may take a moment to be heeded.
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        appender.enqueue(&entry(0, &noise)).expect("room");
+        appender.flush(DEADLINE).await.expect("durable, or told");
+        if !appender.losses().is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the limit is not heeded");
+    }
+    let before = log.spans().await.expect("spans")[0].high as usize;
+    // Far more than the batch may have; only the twentieth is too large by itself.
+    let headers: [(&str, &[u8]); 1] = [("umbra-kind", b"request")];
+    let mut large = 0;
+    for n in 0..60_u8 {
+        let size = if n == 20 { 20_000 } else { 1_000 };
+        let payload = [&[n][..], &noise[..size - 1]].concat();
+        let one = Entry { key: &[7, n], headers: &headers, weight: 5, ..entry(0, &payload) };
+        let position = appender.enqueue(&one).expect("room");
+        large = if n == 20 { position.number } else { large };
+    }
+    appender.flush(DEADLINE).await.expect("durable, or told");
+    let losses = appender.losses();
+    let told: Vec<_> = losses.iter().map(|one| (one.first, one.last, one.weight)).collect();
+    assert_eq!(told, [(large, large, 5)], "{losses:?}");
+    let read = read_raw(&topic, 0, before + 59).split_off(before);
+    let kept: Vec<u8> = (0..60).filter(|n| *n != 20).collect();
+    assert_eq!(read.iter().map(|one| one.payload().unwrap()[0]).collect::<Vec<_>>(), kept);
+    for one in &read {
+        assert_eq!(one.key(), Some(&[7, one.payload().unwrap()[0]][..]));
+        assert_eq!(one.timestamp().to_millis(), Some(1_700_000_000_123));
+        assert_eq!(one.headers().expect("headers").get(0).value, Some(&b"request"[..]));
+        assert_eq!(one.payload().unwrap().len(), 1_000);
+    }
+    assert_eq!(log.spans().await.expect("spans")[0].high as usize, before + 59, "nothing is twice");
+}
+
+#[tokio::test]
+async fn what_is_sent_again_waits_for_room_and_is_complete() {
+    let topic = unique("room");
+    let log = {
+        let options = broker::with(1, &[("linger.ms", "50"), ("compression.type", "none")]);
+        let options = LogOptions { queue_bytes: 2 << 20, ..options };
+        Log::open(&broker::address(&topic), options, Mode::Create).await.expect("a log")
+    };
+    let appender = log.appender().await.expect("an appender");
+    lower_limit(&topic, "20000").await;
+    let noise = noise(40_000);
+    let deadline = Instant::now() + DEADLINE;
+    let (mut accepted, mut lost, mut refused) = (0, 0, 0);
+    // More than both queues hold, some of it in vain.
+    while accepted < 5_000 {
+        assert!(Instant::now() < deadline, "{accepted} accepted");
+        let vain = accepted % 100 == 99;
+        match appender.enqueue(&entry(0, &noise[..if vain { 40_000 } else { 2_000 }])) {
+            Ok(position) => {
+                accepted = position.number;
+                refused += u64::from(vain);
+            }
+            Err(Rejected::Full) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(appender.durable(0) <= accepted);
+    }
+    appender.flush(DEADLINE).await.expect("durable, or told");
+    lost += appender.losses().iter().map(|loss| loss.weight).sum::<u64>();
+    assert_eq!(appender.durable(0), accepted);
+    assert_eq!(log.spans().await.expect("spans")[0].high, accepted - lost);
+    // All but those sent before the new limit was heeded, and none of the others.
+    assert!(lost <= refused && lost > refused / 2, "{lost} of {refused}");
+}
+
 #[tokio::test]
 async fn what_the_broker_refuses_is_told_as_a_loss() {
     let topic = unique("lowered");
@@ -259,9 +347,7 @@ async fn what_the_broker_refuses_is_told_as_a_loss() {
     let appender = log.appender().await.expect("an appender");
     appender.enqueue(&entry(0, b"before")).expect("room");
     appender.flush(DEADLINE).await.expect("durable");
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000");
-    let done = broker::admin().alter_configs([&lower], &AdminOptions::new()).await;
-    done.expect("altered")[0].as_ref().expect("altered");
+    lower_limit(&topic, "1000").await;
     let noise = noise(5000);
     // The new limit may take a moment to be heeded.
     let deadline = Instant::now() + DEADLINE;

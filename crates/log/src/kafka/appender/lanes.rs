@@ -3,7 +3,7 @@
 //! failed is reported after later ones); the watermark waits for them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -56,7 +56,7 @@ impl Lanes {
 
     /// How many records were accepted and not reported yet.
     pub(super) fn waiting(&self) -> u64 {
-        self.iter().map(|lane| lane.accepted().saturating_sub(lane.durable())).sum()
+        self.iter().map(|lane| lane.accepted().last().saturating_sub(lane.durable())).sum()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
@@ -67,8 +67,8 @@ impl Lanes {
 /// One partition's account.
 #[derive(Default)]
 pub(super) struct Lane {
-    /// The last number given out. Held while a record is handed to librdkafka.
-    accepted: Mutex<u64>,
+    /// Held while a record is handed to librdkafka.
+    accepted: Mutex<Accepted>,
     durable: AtomicU64,
     /// Reported beyond the watermark.
     ahead: Mutex<BTreeSet<u64>>,
@@ -76,9 +76,49 @@ pub(super) struct Lane {
     heavy: Mutex<BTreeMap<u64, u32>>,
 }
 
+/// The numbers given out, and the times of those that are not durable: librdkafka
+/// does not tell the time of a record that was refused.
+#[derive(Default)]
+pub(super) struct Accepted {
+    last: u64,
+    /// Of the last numbers, in order, Unix milliseconds.
+    times: VecDeque<i64>,
+}
+
+impl Accepted {
+    /// The last number given out.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The next number was given out; forgets the times of durable ones.
+    fn push(&mut self, time_ms: i64, durable: u64) {
+        self.last += 1;
+        self.times.push_back(time_ms);
+        let kept = self.last.saturating_sub(durable) as usize;
+        let durable = self.times.len().saturating_sub(kept);
+        self.times.drain(..durable);
+    }
+
+    fn time(&self, number: u64) -> Option<i64> {
+        let back = self.last.checked_sub(number)? as usize;
+        self.times.iter().rev().nth(back).copied()
+    }
+}
+
 impl Lane {
-    pub(super) fn accepted(&self) -> MutexGuard<'_, u64> {
+    pub(super) fn accepted(&self) -> MutexGuard<'_, Accepted> {
         lock(&self.accepted)
+    }
+
+    /// The number after the last one now belongs to a record of this time.
+    pub(super) fn accept(&self, accepted: &mut Accepted, time_ms: i64) {
+        accepted.push(time_ms, self.durable());
+    }
+
+    /// Time of a record that is not durable.
+    pub(super) fn time(&self, number: u64) -> Option<i64> {
+        lock(&self.accepted).time(number)
     }
 
     pub(super) fn durable(&self) -> u64 {
@@ -165,6 +205,22 @@ mod tests {
             lane.report(number);
             assert_eq!(lane.durable(), durable, "after {number}");
         }
+    }
+
+    #[test]
+    fn times_are_known_until_records_are_durable() {
+        let lane = Lane::default();
+        for number in 1..=5 {
+            lane.accept(&mut lane.accepted(), number * 10);
+        }
+        lane.report(1);
+        lane.report(2);
+        lane.report(4);
+        lane.accept(&mut lane.accepted(), 60);
+        assert_eq!([3, 5, 6].map(|number| lane.time(number)), [Some(30), Some(50), Some(60)]);
+        assert_eq!([2, 7].map(|number| lane.time(number)), [None, None]);
+        let accepted = lane.accepted();
+        assert_eq!((accepted.last(), accepted.times.len()), (6, 4));
     }
 
     #[test]
