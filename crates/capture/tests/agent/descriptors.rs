@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,12 +29,11 @@ fn limit_files(to: Option<u64>) {
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
 
-/// The agent has a process of its own, as the limit is one of the process.
-fn agent_of_its_own(upstream: &Server) -> Child {
+/// A test in a process of its own, as the limit is one of the process.
+fn alone(test: &str, upstream: Option<&Server>) -> Child {
     Command::new("/proc/self/exe")
-        .args(["--exact", "agent::descriptors::alone_with_few_descriptors"])
-        .args(["--ignored", "--nocapture"])
-        .env(UPSTREAM, upstream.address.to_string())
+        .args(["--exact", &format!("agent::descriptors::{test}"), "--ignored", "--nocapture"])
+        .envs(upstream.map(|upstream| (UPSTREAM, upstream.address.to_string())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -51,7 +51,7 @@ fn every_client_that_is_accepted_gets_its_answer() {
             client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let mut child = agent_of_its_own(&upstream);
+    let mut child = alone("alone_with_few_descriptors", Some(&upstream));
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let address = loop {
         let mut line = String::new();
@@ -101,4 +101,38 @@ fn alone_with_few_descriptors() {
     let ended = agent.end();
     assert_eq!(ended.report.recorded, (CLIENTS + AGAIN) as u64);
     assert!(ended.responses().iter().all(|response| response.status == 200));
+}
+
+#[test]
+fn a_request_waits_for_a_descriptor_that_others_have_taken() {
+    let output = alone("alone_while_none_is_left", None).wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "a part of another test, which needs a process of its own"]
+fn alone_while_none_is_left() {
+    let upstream = Server::start(|client, server| {
+        client.request(server);
+        client.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let agent = Agent::start(upstream.address, |config| config.threads = 1);
+    // The answer's end closes the connection to the upstream, not the client's.
+    let mut clients = [agent.connect(), agent.connect()];
+    for client in &mut clients {
+        client.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    limit_files(Some(3));
+    for client in &mut clients {
+        client.send("Host: a\r\n\r\n");
+    }
+    std::thread::park_timeout(Duration::from_millis(300));
+    assert_eq!(upstream.connections(), 2);
+    limit_files(None);
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
+    }
+    assert_eq!(agent.end().responses().len(), 4);
 }
