@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What is kept for the last records of all.
+const NEAR: Duration = Duration::from_millis(500);
+
 /// Set once, when the stop comes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Deadline(Arc<OnceLock<Instant>>);
@@ -38,6 +41,11 @@ impl Deadline {
 
     pub(crate) fn is_over(&self) -> bool {
         self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// There is time for the last records and the last flush, but no more.
+    pub(crate) fn is_near(&self) -> bool {
+        self.left().is_some_and(|left| left <= NEAR)
     }
 
     /// What is left, if the stop has come.

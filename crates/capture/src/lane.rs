@@ -19,7 +19,8 @@ use umbra_record::{
 use crate::stats::LaneStats;
 pub(crate) use flights::{Flight, Flights};
 use gaps::Gaps;
-use ledger::Ledger;
+pub(crate) use ledger::BodyId;
+use ledger::{Item, Ledger};
 pub(crate) use losses::Losses;
 
 /// The part of a log a lane uses. Lanes are not generic over the log: nothing
@@ -77,6 +78,17 @@ pub(crate) enum Kind {
     Mark,
 }
 
+/// What is lost with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// One request.
+    Request,
+    /// The one request that has this body, unless it is lost already.
+    Body(BodyId),
+    /// No request.
+    Nothing,
+}
+
 /// A record that was not accepted: the reason, fit for a metric, and whether it
 /// may be accepted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +107,7 @@ pub(crate) struct Lane {
     partitions: Vec<Partition>,
     gaps: Gaps,
     gap_partition: u32,
+    last_body: u64,
     /// The record being encoded; used again and again.
     buffer: Vec<u8>,
 }
@@ -136,6 +149,7 @@ impl Lane {
             partitions: Vec::new(),
             gaps: Gaps::default(),
             gap_partition: number,
+            last_body: 0,
             buffer: Vec::with_capacity(4096),
         }
     }
@@ -155,15 +169,45 @@ impl Lane {
     }
 
     /// Hands a request's record to the log; counted as recorded if it is taken.
-    /// If not, the caller tries again or says `lose`.
+    /// If not, the caller tries again or says `lose`. `body`: that of its parts.
     pub(crate) fn request(
         &mut self,
         place: Place<'_>,
         message: &encode::RequestParts<'_>,
+        body: Option<BodyId>,
     ) -> Result<(), NotTaken> {
-        self.append(place, Kind::Request, &message.id, 1, |out| message.encode(out))?;
+        let tells = body.map_or(Tells::Request, Tells::Body);
+        self.append(place, Kind::Request, &message.id, tells, |out| message.encode(out))?;
         self.stats.recorded.add(1);
         Ok(())
+    }
+
+    /// A request is about to be written whose body follows as parts, in this
+    /// partition: its records count as one request, lost with the first of them.
+    pub(crate) fn begin_body(&mut self, number: u32) -> BodyId {
+        self.last_body += 1;
+        let body = BodyId(self.last_body);
+        partition(&mut self.partitions, number).ledger.begin_body(body);
+        body
+    }
+
+    /// No further record belongs to the body.
+    pub(crate) fn end_body(&mut self, number: u32, body: BodyId) {
+        partition(&mut self.partitions, number).ledger.end_body(body);
+    }
+
+    /// A request that was counted as recorded is of no use: its body is not whole.
+    pub(crate) fn lose_body(
+        &mut self,
+        number: u32,
+        body: BodyId,
+        reason: &'static str,
+        start_ns: u64,
+    ) {
+        if partition(&mut self.partitions, number).ledger.lose_body(body) {
+            self.stats.recorded.sub(1);
+            self.lose(reason, start_ns);
+        }
     }
 
     /// Hands any record to the log. Its sequence number is used up only if it is
@@ -173,9 +217,9 @@ impl Lane {
         place: Place<'_>,
         kind: Kind,
         id: &[u8],
-        weight: u32,
+        tells: Tells,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), NotTaken> {
+    ) -> Result<Position, NotTaken> {
         self.buffer.clear();
         encode(&mut self.buffer);
         let partition = partition(&mut self.partitions, place.partition);
@@ -189,7 +233,7 @@ impl Lane {
             key: place.key,
             headers: if id.is_empty() { &headers[..1] } else { &headers },
             payload: &self.buffer,
-            weight,
+            weight: u32::from(kind == Kind::Request),
         };
         let taken = self.log.enqueue(&entry);
         if self.buffer.capacity() > 4 << 20 {
@@ -197,20 +241,19 @@ impl Lane {
         }
         let position = taken.map_err(|rejected| NotTaken::of(&rejected))?;
         partition.sequence = sequence;
-        partition.ledger.push(position.number, sequence, weight, place.time_ns);
-        Ok(())
+        let item = match tells {
+            Tells::Request => Item { requests: 1, body: None },
+            Tells::Body(body) => Item { requests: 0, body: Some(body) },
+            Tells::Nothing => Item { requests: 0, body: None },
+        };
+        partition.ledger.push(position.number, sequence, item, place.time_ns);
+        Ok(position)
     }
 
     /// Counts a request that will not be in the log.
     pub(crate) fn lose(&mut self, reason: &'static str, start_ns: u64) {
         self.stats.lose(reason, 1);
         self.gaps.add(reason, 1, start_ns, start_ns);
-    }
-
-    /// A request that was counted as recorded is of no use after all.
-    pub(crate) fn lose_recorded(&mut self, reason: &'static str, start_ns: u64) {
-        self.stats.recorded.sub(1);
-        self.lose(reason, start_ns);
     }
 
     /// Learns from the log what is durable and what it lost.
@@ -220,6 +263,7 @@ impl Lane {
         let durable: Vec<u64> =
             (0..self.partitions.len()).map(|at| self.log.durable(at as u32)).collect();
         for loss in self.losses.fetch(self.number, &*self.log) {
+            self.gaps.lost(&loss);
             let Some(partition) = self.partitions.get_mut(loss.partition as usize) else {
                 continue;
             };
@@ -229,9 +273,24 @@ impl Lane {
                 self.gaps.add_run(loss.reason, self.number, loss.partition, run);
             }
         }
-        for (partition, durable) in self.partitions.iter_mut().zip(durable) {
+        for (number, (partition, durable)) in self.partitions.iter_mut().zip(durable).enumerate() {
             partition.ledger.settle(durable);
+            self.gaps.settle(number as u32, durable);
         }
+    }
+
+    /// All that was handed to the log is durable, or lost and told.
+    fn is_settled(&self) -> bool {
+        self.gaps.are_told() && self.partitions.iter().all(|one| one.ledger.is_empty())
+    }
+
+    /// One step of the lane's end; says whether that was the last. The final Marks
+    /// come last, when nothing can be lost any more that they should tell of, or
+    /// when there is no more time (`hurry`).
+    pub(crate) fn end(&mut self, now_ns: u64, hurry: bool) -> bool {
+        self.settle();
+        let told = self.write_gaps(now_ns) && self.is_settled();
+        (told || hurry) && self.write_final_marks(now_ns)
     }
 
     /// Counts as lost what the log holds and did not make durable. For the end,
@@ -245,21 +304,28 @@ impl Lane {
         }
     }
 
-    /// Writes the losses so far as Gap records, as far as the log takes them.
-    /// Says whether none are left.
+    /// Writes the losses so far as Gap records, as far as the log takes them, in
+    /// pieces that it takes. Says whether none are left to be written.
     pub(crate) fn write_gaps(&mut self, now_ns: u64) -> bool {
         while let Some((reason, gap)) = self.gaps.take() {
             let partition = self.gap_partition % self.partitions();
             let message = gap.message(reason);
             let place = Place { partition, key: &[], time_ns: now_ns };
-            let taken = self.append(place, Kind::Gap, &[], 0, |out| encode::gap(&message, out));
-            if taken.is_err() {
-                self.gaps.put_back(reason, gap);
-                return false;
+            let encode = |out: &mut Vec<u8>| encode::gap(&message, out);
+            match self.append(place, Kind::Gap, &[], Tells::Nothing, encode) {
+                Ok(at) => self.gaps.sent(reason, gap, at),
+                Err(NotTaken { reason: "too_large", .. }) => {
+                    self.gaps.too_large(reason, gap);
+                    continue;
+                }
+                Err(_) => {
+                    self.gaps.put_back(reason, gap);
+                    return false;
+                }
             }
             self.gap_partition = self.gap_partition.wrapping_add(1);
         }
-        self.gaps.is_empty()
+        self.gaps.are_written()
     }
 
     /// Writes a Mark into each partition that had none for `every`. `low_ns`: no
@@ -281,7 +347,7 @@ impl Lane {
 
     /// Writes the last Mark of each partition. Says whether all are written; what
     /// is missing is tried again by the next call.
-    pub(crate) fn write_final_marks(&mut self, now_ns: u64) -> bool {
+    fn write_final_marks(&mut self, now_ns: u64) -> bool {
         (0..self.partitions()).all(|number| {
             partition(&mut self.partitions, number).ended
                 || self.write_mark(number, now_ns, now_ns, true).is_ok()
@@ -297,7 +363,7 @@ impl Lane {
     ) -> Result<(), NotTaken> {
         let message = self.mark(number, now_ns, low_ns, last);
         let place = Place { partition: number, key: &[], time_ns: now_ns };
-        self.append(place, Kind::Mark, &[], 0, |out| encode::mark(&message, out))?;
+        self.append(place, Kind::Mark, &[], Tells::Nothing, |out| encode::mark(&message, out))?;
         let state = partition(&mut self.partitions, number);
         state.marked_ns = now_ns;
         state.ended = last;

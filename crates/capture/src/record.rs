@@ -11,7 +11,7 @@ use umbra_record::{
 use crate::{
     Config,
     h1::{Field, Form, RequestHead, ResponseHead, Version},
-    lane::{Kind, Lane, NotTaken},
+    lane::{BodyId, Kind, Lane, NotTaken, Tells},
     tap::Origin,
     tee::Body,
 };
@@ -113,13 +113,14 @@ impl RequestRecord {
     }
 
     /// Hands the record to the log: whole, or its beginning if `parts` follow or
-    /// it is open.
+    /// it is open, with the `body` they belong to.
     pub(crate) fn write(
         &self,
         lane: &mut Lane,
         origin: &Origin,
         config: &Config,
         parts: u32,
+        body_id: Option<BodyId>,
     ) -> Result<(), NotTaken> {
         let start: Vec<&[u8]>;
         let body: &dyn Pieces = if self.body.len() > config.max_record_body {
@@ -157,7 +158,7 @@ impl RequestRecord {
             tunnel: self.tunnel,
             ..RequestParts::default()
         };
-        lane.request(origin.place(self.start_ns), &message)
+        lane.request(origin.place(self.start_ns), &message, body_id)
     }
 
     /// How many parts follow the record at this limit.
@@ -177,8 +178,11 @@ pub(crate) fn write_part(
     origin: &Origin,
     start_ns: u64,
     part: &PartParts<'_>,
+    body: Option<BodyId>,
 ) -> Result<(), NotTaken> {
-    lane.append(origin.place(start_ns), Kind::Part, &part.id, 0, |out| part.encode(out))
+    let tells = body.map_or(Tells::Nothing, Tells::Body);
+    lane.append(origin.place(start_ns), Kind::Part, &part.id, tells, |out| part.encode(out))?;
+    Ok(())
 }
 
 impl AnswerRecord {
@@ -223,9 +227,10 @@ impl AnswerRecord {
                 ..message
             };
         }
-        lane.append(origin.place(self.start_ns), Kind::Response, &self.id, 0, |out| {
-            message.encode(out);
-        })
+        let encode = |out: &mut Vec<u8>| message.encode(out);
+        let place = origin.place(self.start_ns);
+        lane.append(place, Kind::Response, &self.id, Tells::Nothing, encode)?;
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     budget::DetachedCharge,
     clock::Clock,
     drain::Deadline,
-    lane::{Lane, NotTaken},
+    lane::{BodyId, Lane, NotTaken},
     record::{AnswerRecord, PartEnd, PartRecord, RequestRecord, parts_of, write_part},
     tap::Origin,
     tee::Body,
@@ -81,6 +81,8 @@ const MAX_OWED: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Open {
+    /// None: nothing of it is in the log.
+    body: Option<BodyId>,
     next: u32,
     failed: bool,
 }
@@ -163,11 +165,9 @@ impl Recorder {
 
     fn finish(&mut self) {
         loop {
-            self.lane.settle();
             self.pay_owed();
             let now_ns = self.clock.now().wall_ns;
-            let written = self.lane.write_gaps(now_ns) && self.lane.write_final_marks(now_ns);
-            if written || self.deadline.is_over() {
+            if self.lane.end(now_ns, self.deadline.is_near()) || self.deadline.is_over() {
                 return;
             }
             std::thread::park_timeout(PAUSE);
@@ -224,9 +224,10 @@ impl Recorder {
         let limit = config.max_record_body.max(1);
         let parts = record.parts(limit);
         let announced = if open { 0 } else { parts };
-        let first = self.patiently(|lane| record.write(lane, origin, &config, announced));
+        let body = (open || parts > 0).then(|| self.lane.begin_body(origin.partition));
+        let first = self.patiently(|lane| record.write(lane, origin, &config, announced, body));
         self.current = None;
-        let mut written = Open::default();
+        let mut written = Open { body, ..Open::default() };
         if let Err(not) = first {
             self.lane.lose(not.reason, record.start_ns);
             origin.lost_there.set(record.number);
@@ -240,22 +241,40 @@ impl Recorder {
         }
         if open {
             self.open.insert(record.id, written);
+        } else {
+            self.end_body(origin, &written);
         }
     }
 
+    fn end_body(&mut self, origin: &Origin, open: &Open) {
+        if let Some(body) = open.body {
+            self.lane.end_body(origin.partition, body);
+        }
+    }
+
+    /// The request was recorded, its body cannot be: closes and counts it.
+    fn lose_body(&mut self, origin: &Arc<Origin>, open: &Open, lost: Lost) {
+        if let Some(body) = open.body {
+            self.lane.lose_body(origin.partition, body, lost.reason, lost.start_ns);
+        }
+        self.owe(origin, lost.id, lost.start_ns, open.next);
+    }
+
     fn part(&mut self, origin: &Arc<Origin>, part: PartRecord) {
-        let mut open = self.open.remove(&part.id).unwrap_or(Open { next: 0, failed: true });
+        let mut open =
+            self.open.remove(&part.id).unwrap_or(Open { failed: true, ..Open::default() });
         if !open.failed {
             let parts = Parts { id: part.id, start_ns: part.start_ns, body: &part.body, from: 0 };
             self.parts(origin, &parts, &mut open, None);
         }
-        match part.end {
-            None => {
-                self.open.insert(part.id, open);
-            }
-            Some(end) if !open.failed => self.close(origin, part.id, part.start_ns, &open, &end),
-            Some(_) => {}
+        let Some(end) = part.end else {
+            self.open.insert(part.id, open);
+            return;
+        };
+        if !open.failed {
+            self.close(origin, part.id, part.start_ns, &open, &end);
         }
+        self.end_body(origin, &open);
     }
 
     /// Writes bytes as parts. With `end` the last of them closes the body.
@@ -282,11 +301,13 @@ impl Recorder {
                     ..part
                 };
             }
-            let taken = self.patiently(|lane| write_part(lane, origin, parts.start_ns, &part));
+            let body = open.body;
+            let taken =
+                self.patiently(|lane| write_part(lane, origin, parts.start_ns, &part, body));
             if let Err(not) = taken {
                 open.failed = true;
-                self.lane.lose_recorded(not.reason, parts.start_ns);
-                self.owe(origin, parts.id, parts.start_ns, open.next);
+                let (id, start_ns) = (parts.id, parts.start_ns);
+                self.lose_body(origin, open, Lost { id, start_ns, reason: not.reason });
                 return;
             }
             open.next += 1;
@@ -303,8 +324,7 @@ impl Recorder {
         end: &PartEnd,
     ) {
         if let Some(reason) = end.lost {
-            self.lane.lose_recorded(reason, start_ns);
-            self.owe(origin, id, start_ns, open.next);
+            self.lose_body(origin, open, Lost { id, start_ns, reason });
             return;
         }
         let trailers = &end.trailers[..];
@@ -320,10 +340,9 @@ impl Recorder {
             body_hash: end.hash,
             ..PartParts::default()
         };
-        let taken = self.patiently(|lane| write_part(lane, origin, start_ns, &part));
+        let taken = self.patiently(|lane| write_part(lane, origin, start_ns, &part, open.body));
         if let Err(not) = taken {
-            self.lane.lose_recorded(not.reason, start_ns);
-            self.owe(origin, id, start_ns, open.next);
+            self.lose_body(origin, open, Lost { id, start_ns, reason: not.reason });
         }
     }
 
@@ -344,7 +363,7 @@ impl Recorder {
                 completeness: Completeness::Aborted,
                 ..PartParts::default()
             };
-            match write_part(&mut self.lane, origin, owed.start_ns, &part) {
+            match write_part(&mut self.lane, origin, owed.start_ns, &part, None) {
                 Err(not) if not.later => return,
                 _ => self.owed.pop_front(),
             };
@@ -370,6 +389,14 @@ impl Recorder {
             self.tick();
         }
     }
+}
+
+/// A request whose body cannot be recorded.
+#[derive(Clone, Copy)]
+struct Lost {
+    id: [u8; 16],
+    start_ns: u64,
+    reason: &'static str,
 }
 
 /// Bytes of a body that become parts.

@@ -153,7 +153,7 @@ impl Tap {
     /// Records a request that has ended, and may take its body.
     pub(crate) fn request(&self, origin: &Arc<Origin>, record: &mut RequestRecord, charge: Charge) {
         if self.is_inline(origin, record.body.len()) {
-            let taken = record.write(&mut self.lane.borrow_mut(), origin, &self.config, 0);
+            let taken = record.write(&mut self.lane.borrow_mut(), origin, &self.config, 0, None);
             if let Err(not) = taken {
                 self.lose(origin, record.number, record.start_ns, not.reason);
             }

@@ -150,12 +150,7 @@ async fn drain(connections: &mut JoinSet<()>, upkeep: &mut Upkeep, deadline: Ins
 /// Ends a lane: its last Gaps and Marks.
 fn end(lane: &mut Lane, deadline: &Deadline) {
     let clock = crate::clock::Clock::new();
-    loop {
-        lane.settle();
-        let now_ns = clock.now().wall_ns;
-        if (lane.write_gaps(now_ns) && lane.write_final_marks(now_ns)) || deadline.is_over() {
-            return;
-        }
+    while !lane.end(clock.now().wall_ns, deadline.is_near()) && !deadline.is_over() {
         std::thread::park_timeout(PAUSE);
     }
 }

@@ -1,8 +1,9 @@
-//! Requests that could not be recorded, gathered by reason until the log takes a
-//! Gap record about them.
+//! Requests that could not be recorded, gathered by reason until Gap records that
+//! tell of them are durable: a Gap that is lost itself is told again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use umbra_log::{Loss, Position};
 use umbra_record::pb;
 
 use super::ledger::LostRun;
@@ -11,19 +12,46 @@ use super::ledger::LostRun;
 /// partition are told as one run.
 const MAX_RANGES: usize = 2048;
 
-/// What is still to be told.
-#[derive(Debug, Default)]
+/// Most Gap records on their way; what is lost meanwhile is gathered.
+const MAX_SENT: usize = 64;
+
+/// What is still to be told, and what may have to be told again.
+#[derive(Debug)]
 pub(crate) struct Gaps {
     open: BTreeMap<&'static str, Gap>,
+    /// Pieces of Gaps, and lost ones that found no room in `open`; told first.
+    again: VecDeque<(&'static str, Gap)>,
+    /// Written and not known to be durable.
+    sent: Vec<Sent>,
+    /// Most ranges a record can have: fewer if the log finds them too large.
+    max_ranges: usize,
 }
 
 /// One reason's losses.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gap {
     requests: u64,
     from_ns: u64,
     to_ns: u64,
     ranges: Vec<pb::LaneRange>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    at: Position,
+    reason: &'static str,
+    gap: Gap,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self {
+            open: BTreeMap::new(),
+            again: VecDeque::new(),
+            sent: Vec::new(),
+            max_ranges: MAX_RANGES,
+        }
+    }
 }
 
 impl Gaps {
@@ -66,18 +94,81 @@ impl Gaps {
         }
     }
 
-    /// Takes one gap, to be told now.
+    /// Takes one gap that fits a record, to be told now. None: there is none, or
+    /// enough are on their way.
     pub(crate) fn take(&mut self) -> Option<(&'static str, Gap)> {
-        self.open.pop_first()
+        if self.sent.len() >= MAX_SENT {
+            return None;
+        }
+        let (reason, mut gap) = self.again.pop_front().or_else(|| self.open.pop_first())?;
+        if let Some(rest) = gap.cut(self.max_ranges) {
+            self.again.push_front((reason, rest));
+        }
+        Some((reason, gap))
     }
 
-    /// Puts one back that could not be told.
+    /// One was written there.
+    pub(crate) fn sent(&mut self, reason: &'static str, gap: Gap, at: Position) {
+        self.sent.push(Sent { at, reason, gap });
+    }
+
+    /// Puts one back that could not be told now.
     pub(crate) fn put_back(&mut self, reason: &'static str, gap: Gap) {
-        self.open.insert(reason, gap);
+        self.again.push_front((reason, gap));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    /// One is more than the log takes: it is told in smaller pieces.
+    pub(crate) fn too_large(&mut self, reason: &'static str, gap: Gap) {
+        if gap.ranges.is_empty() {
+            // The smallest record there is; the totals in Marks tell of it.
+            tracing::error!(reason, requests = gap.requests, "the log takes no record of a loss");
+            return;
+        }
+        self.max_ranges = self.max_ranges.min(gap.ranges.len() / 2);
+        if self.max_ranges == 0 {
+            tracing::warn!(reason, "the log takes no record that says which records were lost");
+        }
+        self.put_back(reason, gap);
+    }
+
+    /// What was written where the log has lost it is to be told again.
+    pub(crate) fn lost(&mut self, loss: &Loss) {
+        let lies = |at: &Position| {
+            at.partition == loss.partition && (loss.first..=loss.last).contains(&at.number)
+        };
+        let (lost, sent) = std::mem::take(&mut self.sent).into_iter().partition(|s| lies(&s.at));
+        self.sent = sent;
+        for Sent { reason, gap, .. } in lost {
+            if loss.reason == "too_large" {
+                self.too_large(reason, gap);
+            } else {
+                self.gather(reason, gap);
+            }
+        }
+    }
+
+    /// What was written up to there is told.
+    pub(crate) fn settle(&mut self, partition: u32, durable: u64) {
+        self.sent.retain(|sent| sent.at.partition != partition || sent.at.number > durable);
+    }
+
+    /// Everything is handed to the log.
+    pub(crate) fn are_written(&self) -> bool {
+        self.open.is_empty() && self.again.is_empty()
+    }
+
+    /// Everything is told, and durable.
+    pub(crate) fn are_told(&self) -> bool {
+        self.are_written() && self.sent.is_empty()
+    }
+
+    /// Joins one with what is open for its reason, if it finds room there.
+    fn gather(&mut self, reason: &'static str, gap: Gap) {
+        match self.open.get_mut(reason) {
+            None => drop(self.open.insert(reason, gap)),
+            Some(open) if open.ranges.len() + gap.ranges.len() <= MAX_RANGES => open.join(gap),
+            Some(_) => self.again.push_back((reason, gap)),
+        }
     }
 }
 
@@ -91,4 +182,32 @@ impl Gap {
             ranges: self.ranges.clone(),
         }
     }
+
+    /// Leaves at most so many ranges here, with all the requests. The rest is a
+    /// gap of its own; without room for any range, they are not told.
+    fn cut(&mut self, max_ranges: usize) -> Option<Self> {
+        if self.ranges.len() <= max_ranges {
+            return None;
+        }
+        let ranges = self.ranges.split_off(max_ranges);
+        (max_ranges > 0).then_some(Self { requests: 0, ranges, ..*self })
+    }
+
+    fn join(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.from_ns = self.from_ns.min(other.from_ns);
+        self.to_ns = self.to_ns.max(other.to_ns);
+        self.ranges.extend(other.ranges);
+        self.ranges.sort_by_key(|range| (range.partition, range.first));
+        self.ranges.dedup_by(|next, range| {
+            let touches = range.partition == next.partition && range.last + 1 >= next.first;
+            if touches {
+                range.last = range.last.max(next.last);
+            }
+            touches
+        });
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,18 +2,18 @@
 //! request is recorded or counted with a reason.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use umbra_log::{Append, Appender, Entry, LogError, Loss, Position, Rejected};
 use umbra_record::pb::{Completeness, record::Body};
 
-use super::harness::{Agent, Server, TestLog, noise, until};
+use super::harness::{Agent, Client, Ended, PATIENCE, Server, TestLog, noise, until};
 
 type Rule = Box<dyn Fn(&Entry<'_>) -> Option<Rejected> + Send + Sync>;
 
@@ -192,15 +192,50 @@ fn a_body_whose_parts_do_not_fit_is_closed_and_counted() {
 struct Lossy {
     inner: Arc<Appender>,
     state: Mutex<LossyState>,
-    /// Of which request records.
-    every: u64,
+    /// Why an entry is lost, given how many of its kind came before.
+    loses: Loses,
+    /// What becomes of an entry is known so much later.
+    after: Duration,
 }
+
+type Loses = Box<dyn Fn(&Entry<'_>, u64) -> Option<&'static str> + Send + Sync>;
 
 #[derive(Default)]
 struct LossyState {
     numbers: Vec<u64>,
-    requests: u64,
+    kinds: BTreeMap<Vec<u8>, u64>,
+    /// What is not known yet: when it came, where, and how it is lost.
+    coming: VecDeque<(Instant, Position, Option<Loss>)>,
+    durable: Vec<u64>,
     losses: Vec<Loss>,
+}
+
+impl Lossy {
+    fn new(
+        log: &TestLog,
+        loses: impl Fn(&Entry<'_>, u64) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner: Arc::clone(&log.appender),
+            state: Mutex::default(),
+            loses: Box::new(loses),
+            after: Duration::ZERO,
+        }
+    }
+
+    /// Its state after what has become known by now.
+    fn state(&self) -> MutexGuard<'_, LossyState> {
+        let mut state = self.state.lock().unwrap();
+        while state.coming.front().is_some_and(|coming| coming.0.elapsed() >= self.after) {
+            let (_, position, loss) = state.coming.pop_front().unwrap();
+            state.losses.extend(loss);
+            let at = position.partition as usize;
+            let partitions = state.durable.len().max(at + 1);
+            state.durable.resize(partitions, 0);
+            state.durable[at] = position.number;
+        }
+        state
+    }
 }
 
 impl Append for Lossy {
@@ -209,36 +244,36 @@ impl Append for Lossy {
     }
 
     fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         let at = entry.partition as usize;
-        if state.numbers.len() <= at {
-            state.numbers.resize(at + 1, 0);
+        let nth = state.kinds.entry(kind(entry).to_vec()).or_default();
+        let loss = (self.loses)(entry, *nth);
+        *nth += 1;
+        if loss == Some("reject") {
+            let size = entry.payload.len();
+            return Err(Rejected::TooLarge { size, limit: 0 });
         }
+        if loss.is_none() {
+            self.inner.enqueue(entry)?;
+        }
+        let partitions = state.numbers.len().max(at + 1);
+        state.numbers.resize(partitions, 0);
         state.numbers[at] += 1;
-        let number = state.numbers[at];
-        if kind(entry) == b"request" {
-            state.requests += 1;
-            if state.requests.is_multiple_of(self.every) {
-                state.losses.push(Loss {
-                    partition: entry.partition,
-                    first: number,
-                    last: number,
-                    weight: u64::from(entry.weight),
-                    reason: "log_failed",
-                });
-                return Ok(Position { partition: entry.partition, number });
-            }
-        }
-        self.inner.enqueue(entry)?;
-        Ok(Position { partition: entry.partition, number })
+        let (partition, number) = (entry.partition, state.numbers[at]);
+        let weight = u64::from(entry.weight);
+        let loss =
+            loss.map(|reason| Loss { partition, first: number, last: number, weight, reason });
+        let position = Position { partition, number };
+        state.coming.push_back((Instant::now(), position, loss));
+        Ok(position)
     }
 
     fn durable(&self, partition: u32) -> u64 {
-        self.state.lock().unwrap().numbers.get(partition as usize).copied().unwrap_or(0)
+        self.state().durable.get(partition as usize).copied().unwrap_or(0)
     }
 
     fn losses(&self) -> Vec<Loss> {
-        std::mem::take(&mut self.state.lock().unwrap().losses)
+        std::mem::take(&mut self.state().losses)
     }
 
     async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
@@ -246,34 +281,33 @@ impl Append for Lossy {
     }
 }
 
-#[test]
-fn what_the_log_loses_after_accepting_it_is_told_with_its_sequences() {
+/// Runs an agent on such a log, and sends it so many requests on each of four
+/// connections.
+fn run_lossy(lossy: impl FnOnce(&TestLog) -> Lossy, requests: usize) -> Ended {
     let upstream = Server::echo();
     let log = TestLog::new();
-    let lossy = Lossy { inner: Arc::clone(&log.appender), state: Mutex::default(), every: 7 };
+    let lossy = lossy(&log);
     let agent = Agent::start_with(upstream.address, log, Arc::new(lossy), |_| {});
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let address = agent.address;
             std::thread::spawn(move || {
-                let mut client = super::harness::Client::connect(address);
-                for n in 0..50 {
+                let mut client = Client::connect(address);
+                for n in 0..requests {
                     assert_eq!(client.get(&format!("/{n}")).status, 200);
                 }
             })
         })
         .collect();
     clients.into_iter().for_each(|client| client.join().unwrap());
-    let ended = agent.end_unchecked();
-    assert_eq!((ended.report.recorded, ended.lost("log_failed")), (200 - 28, 28));
-    ended.check_sums();
-    // The holes in the sequences are those the gaps tell.
-    let mut holes = BTreeSet::new();
-    let mut last = std::collections::BTreeMap::new();
+    agent.end_unchecked()
+}
+
+/// The holes in the sequences are those the gaps tell; so many.
+fn check_holes(ended: &Ended) -> usize {
+    let mut here = BTreeMap::<_, BTreeSet<u64>>::new();
     for (partition, record) in &ended.records {
-        let last = last.entry((record.lane, *partition)).or_insert(0);
-        holes.extend((*last + 1..record.sequence).map(|hole| (record.lane, *partition, hole)));
-        *last = record.sequence;
+        here.entry((record.lane, *partition)).or_default().insert(record.sequence);
     }
     let told: BTreeSet<_> = ended
         .gaps()
@@ -281,8 +315,134 @@ fn what_the_log_loses_after_accepting_it_is_told_with_its_sequences() {
         .flat_map(|gap| &gap.ranges)
         .flat_map(|range| (range.first..=range.last).map(|one| (range.lane, range.partition, one)))
         .collect();
-    assert_eq!(holes.len(), 28);
+    let holes: BTreeSet<_> = here
+        .iter()
+        .flat_map(|(place, seen)| {
+            let all = 1..=*seen.last().unwrap();
+            all.filter(|one| !seen.contains(one)).map(|one| (place.0, place.1, one))
+        })
+        .collect();
     assert_eq!(holes, told);
+    holes.len()
+}
+
+/// The last Marks tell the same as the report.
+fn check_final_marks(ended: &Ended) {
+    let mut finals = BTreeMap::new();
+    for (_, record) in &ended.records {
+        if let Some(Body::Mark(mark)) = &record.body
+            && mark.r#final
+        {
+            finals.insert(record.lane, mark);
+        }
+    }
+    assert_eq!(finals.len(), 3, "not every lane has ended");
+    assert_eq!(finals.values().map(|mark| mark.recorded).sum::<u64>(), ended.report.recorded);
+}
+
+#[test]
+fn what_the_log_loses_after_accepting_it_is_told_with_its_sequences() {
+    let is_lost = |entry: &Entry<'_>, nth: u64| {
+        (kind(entry) == b"request" && nth % 7 == 6).then_some("log_failed")
+    };
+    let ended = run_lossy(|log| Lossy::new(log, is_lost), 50);
+    assert_eq!((ended.report.recorded, ended.lost("log_failed")), (200 - 28, 28));
+    ended.check_sums();
+    assert_eq!(check_holes(&ended), 28);
+    check_final_marks(&ended);
+}
+
+#[test]
+fn a_gap_that_is_lost_itself_is_told_again() {
+    // The first Gaps go the way of what they tell, and some of the next.
+    let is_lost = |entry: &Entry<'_>, nth: u64| match kind(entry) {
+        b"request" if nth % 7 == 6 => Some("log_failed"),
+        b"gap" if nth < 6 || nth == 8 => Some("not_authorized"),
+        _ => None,
+    };
+    let ended = run_lossy(|log| Lossy::new(log, is_lost), 50);
+    assert_eq!((ended.report.recorded, ended.lost("log_failed")), (200 - 28, 28));
+    assert_eq!(ended.lost("not_authorized"), 0);
+    ended.check_sums();
+    assert!(check_holes(&ended) >= 28 + 6);
+    check_final_marks(&ended);
+}
+
+#[test]
+fn losses_that_become_known_late_are_told_before_the_final_marks() {
+    let is_lost = |entry: &Entry<'_>, nth: u64| match kind(entry) {
+        b"request" if nth % 7 == 6 => Some("log_failed"),
+        b"gap" if nth == 0 => Some("log_failed"),
+        _ => None,
+    };
+    let after = Duration::from_millis(600);
+    let ended = run_lossy(|log| Lossy { after, ..Lossy::new(log, is_lost) }, 50);
+    assert_eq!((ended.report.recorded, ended.lost("log_failed")), (200 - 28, 28));
+    ended.check_sums();
+    assert_eq!(check_holes(&ended), 29);
+    check_final_marks(&ended);
+}
+
+#[test]
+fn a_gap_above_the_record_limit_is_told_in_pieces_and_holds_nothing_up() {
+    for reason in ["reject", "too_large"] {
+        // Every second request is lost, and no Gap may tell of more than some.
+        let is_lost = move |entry: &Entry<'_>, nth: u64| match kind(entry) {
+            b"request" if nth % 2 == 1 => Some("log_failed"),
+            b"gap" if entry.payload.len() > 200 => Some(reason),
+            _ => None,
+        };
+        let started = Instant::now();
+        let ended = run_lossy(|log| Lossy::new(log, is_lost), 100);
+        assert!(started.elapsed() < PATIENCE, "it waited for the deadline");
+        assert_eq!((ended.report.recorded, ended.lost("log_failed")), (200, 200));
+        ended.check_sums();
+        assert!(check_holes(&ended) >= 200);
+        check_final_marks(&ended);
+    }
+}
+
+#[test]
+fn gaps_without_room_for_ranges_still_tell_how_many() {
+    let is_lost = |entry: &Entry<'_>, nth: u64| match kind(entry) {
+        b"request" if nth % 2 == 1 => Some("log_failed"),
+        b"gap" => {
+            let record = umbra_record::decode::decode(entry.payload.to_vec().into()).unwrap();
+            let has_ranges = matches!(&record.body, Some(Body::Gap(gap)) if !gap.ranges.is_empty());
+            has_ranges.then_some("reject")
+        }
+        _ => None,
+    };
+    let ended = run_lossy(|log| Lossy::new(log, is_lost), 50);
+    ended.check_sums();
+    assert!(ended.gaps().iter().all(|gap| gap.ranges.is_empty()));
+    check_final_marks(&ended);
+}
+
+#[test]
+fn a_request_whose_parts_are_lost_is_lost_once() {
+    let upstream = Server::echo();
+    let log = TestLog::new();
+    // Of the first request two parts, of the second one, of the third none.
+    let is_lost = |entry: &Entry<'_>, nth: u64| {
+        (kind(entry) == b"part" && [1, 3, 5].contains(&nth)).then_some("log_failed")
+    };
+    let lossy = Lossy::new(&log, is_lost);
+    let agent = Agent::start_with(upstream.address, log, Arc::new(lossy), |config| {
+        config.max_record_body = 20_000;
+    });
+    let mut client = agent.connect();
+    for n in 0..3 {
+        // A request's record and four parts.
+        client.send(post(&format!("/{n}"), &noise(100_000)));
+        assert_eq!(client.answer().status, 200);
+    }
+    let ended = agent.end_unchecked();
+    assert_eq!((ended.report.recorded, ended.lost("log_failed")), (1, 2));
+    ended.check_sums();
+    assert_eq!(check_holes(&ended), 3);
+    check_final_marks(&ended);
+    assert!(ended.body(ended.request("/2")) == noise(100_000));
 }
 
 /// A log on which nothing becomes durable.
@@ -316,7 +476,9 @@ fn what_is_not_durable_at_the_end_is_not_recorded() {
     let upstream = Server::echo();
     let log = TestLog::new();
     let stuck = Arc::new(Stuck(Arc::clone(&log.appender)));
-    let agent = Agent::start_with(upstream.address, log, stuck, |_| {});
+    let agent = Agent::start_with(upstream.address, log, stuck, |config| {
+        config.drain = Duration::from_secs(1);
+    });
     let mut client = agent.connect();
     for _ in 0..10 {
         client.get("/");
