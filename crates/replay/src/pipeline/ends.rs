@@ -1,15 +1,16 @@
 //! Where a pipeline stands: how far each partition has been read, when its window
-//! is over, what is settled; and what is shown of it.
+//! is over, what is settled; and what is shown of it. What is told of that to the other
+//! members of the job is in `journal`.
+
+mod journal;
 
 use std::time::{Duration, Instant};
 
 use umbra_log::Tail;
-use umbra_record::pb::{self, job_entry::Entry};
 
 use super::{Pipeline, Stage, hint::Hint};
 use crate::{
     clock::nanos,
-    error::ReplayError,
     order::Ticket,
     stats::{Blocked, TargetState},
     tally::{Skip, Tally},
@@ -20,10 +21,6 @@ const SHOW: Duration = Duration::from_millis(250);
 
 /// What waits less long than this is no news.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
-
-/// What other members have finished is looked for this often, by one with nothing
-/// left of its own.
-const HEAR: Duration = Duration::from_secs(1);
 
 /// A reader that has fetched nothing for so long waits for room.
 const STUCK_NS: u64 = 1_000_000_000;
@@ -215,86 +212,6 @@ impl Pipeline {
             self.merge.release(number);
         }
         partition.finished = partition.outstanding == 0;
-    }
-
-    /// Tells the job's journal which partitions are finished, and hears of those that
-    /// others have.
-    pub(super) async fn report_partitions(&mut self) -> Result<(), ReplayError> {
-        self.hear().await?;
-        let now = self.now();
-        let over: Vec<u32> = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| match partition.end {
-                Some(end) => partition.next >= end && !partition.told,
-                None => partition.over_ns.is_some() && !partition.told,
-            })
-            .map(|(number, _)| *number)
-            .collect();
-        for number in over {
-            self.look_at_end(number, now);
-            let Some(partition) = self.partitions.get_mut(&number) else { continue };
-            if !partition.finished || partition.told {
-                continue;
-            }
-            partition.told = true;
-            partition.counted = true;
-            let done = pb::PartitionDone {
-                target: self.target.name.clone(),
-                run: self.job.planned.run,
-                partition: number,
-                counts: Some(partition.tally.to_counts()),
-            };
-            self.job.journal.append(Entry::Done(done)).await?;
-        }
-        Ok(())
-    }
-
-    /// Once everything of its own is done, a member ends with the others: their
-    /// partitions are finished when the journal says so.
-    async fn hear(&mut self) -> Result<(), ReplayError> {
-        if !self.waits_for_others() || self.shown.heard.elapsed() < HEAR {
-            return Ok(());
-        }
-        let stored = self.job.journal.read().await?;
-        self.shown.heard = Instant::now();
-        let Some(run) = stored.runs.get(&self.job.planned.run) else { return Ok(()) };
-        for (target, number) in &run.done {
-            if let Some(partition) = self.partitions.get_mut(number)
-                && *target == self.target.name
-                && !partition.held
-            {
-                partition.over_ns.get_or_insert(0);
-                partition.finished = true;
-                partition.told = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn waits_for_others(&self) -> bool {
-        !self.job.planned.live
-            && self.flights.is_empty()
-            && !self.all_finished()
-            && self.partitions.values().all(|partition| partition.finished || !partition.held)
-    }
-
-    /// Tells the job's journal what was done of a run that is not over, so that its
-    /// limits hold for whoever goes on.
-    pub(super) async fn tell_left(&self) -> Result<(), ReplayError> {
-        let mut tally = Tally::default();
-        for partition in self.partitions.values().filter(|partition| !partition.counted) {
-            tally.add(&partition.tally);
-        }
-        let Some(from_ns) = self.counts_from() else { return Ok(()) };
-        let left = pb::TargetLeft {
-            target: self.target.name.clone(),
-            run: self.job.planned.run,
-            counts: Some(tally.to_counts()),
-            from_ns,
-            to_ns: self.now(),
-        };
-        Ok(self.job.journal.append(Entry::Left(left)).await?)
     }
 
     /// Since when the job's duration counts in this start. A live replay begins when
