@@ -296,3 +296,27 @@ fn the_log_commands_show_what_was_recorded() {
     let text = Umbra::new("log cat").arg(log.arg()).flag("path", "/small").run().stdout;
     assert!(text.contains("GET h/small 201"), "{text}");
 }
+
+#[test]
+fn a_body_above_the_limit_arrives_cut_and_marked() {
+    let upstream = Nginx::start("location / { return 200 ok; }");
+    let log = TestLog::file();
+    let agent = Umbra::new("capture")
+        .flag("listen", "127.0.0.1:0")
+        .flag("upstream", format!("http://{}", upstream.address))
+        .flag("log", log.arg())
+        .flag("max-body", "1MiB")
+        .start();
+    let body: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 7) as u8).collect();
+    let head = format!("POST /cut HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer = Client::connect(agent.listen()).call(&[head.as_bytes(), &body].concat());
+    assert_eq!(answer.status(), 200);
+    assert_eq!(agent.stop().code, Some(0));
+    let shadow = Shadow::start(Manner::Answer(200));
+    let result = Umbra::new("replay").flag("log", log.arg()).flag("target", shadow.url()).result();
+    assert_eq!(result["targets"]["shadow"]["answered"], 1, "{result}");
+    let arrived = &shadow.arrivals()[0].message;
+    assert_eq!(arrived.body, body[..1 << 20]);
+    let length = body.len().to_string();
+    assert_eq!(arrived.header("x-umbra-truncated"), Some(length.as_bytes()));
+}

@@ -11,6 +11,9 @@ pub const VIA_CAPTURE: &str = "umbra";
 pub const VIA_SHADOW: &str = "umbra-shadow";
 /// Added, with the value `2`, to a request that may have been sent before.
 pub const ATTEMPT: &str = "x-umbra-attempt";
+/// Added to a request whose body the agent cut at its limit, with the length of the
+/// whole: what is sent is the beginning.
+pub const TRUNCATED: &str = "x-umbra-truncated";
 
 /// The value of the Via line of a replayed request. `id` is the request's id.
 /// What could end the comment early is left out of the job's name.

@@ -55,6 +55,9 @@ pub(crate) struct Whole {
     pub pieces: Vec<Bytes>,
     /// What the request's record could not say; empty if it could.
     pub trailers: Vec<pb::Header>,
+    /// The agent cut the body, which the request's record could not say: the length
+    /// of the whole.
+    pub cut: Option<u64>,
 }
 
 /// What a part led to.
@@ -91,8 +94,12 @@ impl Assembly {
         request: &pb::Request,
         now: u64,
     ) -> Result<(), Skip> {
+        if self.unfinished.contains_key(&id) {
+            // Ids are unique: a second one of this id is not from an agent.
+            return Err(Skip::Incomplete);
+        }
         let first = request.body.clone().filter(|body| !body.is_empty());
-        let announced = usize::try_from(request.body_length).unwrap_or(usize::MAX);
+        let announced = announced(request);
         if announced > self.max_body {
             return Err(Skip::TooLarge);
         }
@@ -167,16 +174,17 @@ impl Assembly {
         if !part.data.is_empty() {
             one.pieces.push(part.data);
         }
-        if part.aborted {
+        let cut = part.aborted && part.completeness == pb::Completeness::Truncated as i32;
+        if part.aborted && !cut {
             self.forget(id);
-            let cut = part.completeness == pb::Completeness::Truncated as i32;
-            return Joined::GivenUp(ticket, if cut { Skip::Truncated } else { Skip::Aborted });
+            return Joined::GivenUp(ticket, Skip::Aborted);
         }
-        if part.last || one.expected == Some(one.index) {
+        if cut || part.last || one.expected == Some(one.index) {
             let whole = self.forget(id).map(|one| Whole {
                 ticket,
                 pieces: one.pieces,
                 trailers: part.trailers,
+                cut: cut.then_some(part.body_length),
             });
             return whole.map_or(Joined::NotWanted, Joined::Whole);
         }
@@ -239,4 +247,16 @@ impl Assembly {
         self.promised -= one.promised;
         Some(one)
     }
+}
+
+/// Bytes of the body that are in the log, at most. One that the agent cut says how
+/// long it was, not how much of it was kept; its parts are no larger than its
+/// beginning.
+fn announced(request: &pb::Request) -> usize {
+    let whole = usize::try_from(request.body_length).unwrap_or(usize::MAX);
+    if request.completeness != pb::Completeness::Truncated as i32 {
+        return whole;
+    }
+    let piece = request.body.as_ref().map_or(0, Bytes::len);
+    whole.min(piece.saturating_mul(request.parts as usize + 1))
 }

@@ -18,8 +18,6 @@ pub enum Skip {
     Tunnel,
     /// The client went away before its end.
     Aborted,
-    /// Its body was cut at the agent's limit.
-    Truncated,
     /// Parts of its body are not in the log.
     Incomplete,
     /// Its body does not fit in what may be read ahead.
@@ -34,12 +32,11 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Writes,
         Self::Percent,
         Self::Tunnel,
         Self::Aborted,
-        Self::Truncated,
         Self::Incomplete,
         Self::TooLarge,
         Self::Late,
@@ -54,7 +51,6 @@ impl Skip {
             Self::Percent => "percent",
             Self::Tunnel => "tunnel",
             Self::Aborted => "aborted",
-            Self::Truncated => "truncated",
             Self::Incomplete => "incomplete",
             Self::TooLarge => "too_large",
             Self::Late => "late",

@@ -46,16 +46,38 @@ fn an_open_request_ends_with_the_last_part_and_its_trailers() {
 
 #[test]
 fn an_aborted_part_ends_it() {
-    for (completeness, why) in
-        [(pb::Completeness::Aborted, Skip::Aborted), (pb::Completeness::Truncated, Skip::Truncated)]
-    {
-        let mut assembly = begun(&request(0, None));
-        let end =
-            pb::BodyPart { aborted: true, completeness: completeness as i32, ..part(0, b"x") };
-        assert_eq!(assembly.join(&ID, end, 1), Joined::GivenUp(1, why));
-        assert_eq!(assembly.join(&ID, part(1, b"y"), 2), Joined::NotWanted);
-        assert!(assembly.is_empty());
-    }
+    let mut assembly = begun(&request(0, None));
+    let end = pb::BodyPart {
+        aborted: true,
+        completeness: pb::Completeness::Aborted as i32,
+        ..part(0, b"x")
+    };
+    assert_eq!(assembly.join(&ID, end, 1), Joined::GivenUp(1, Skip::Aborted));
+    assert_eq!(assembly.join(&ID, part(1, b"y"), 2), Joined::NotWanted);
+    assert!(assembly.is_empty());
+}
+
+#[test]
+fn a_body_that_the_agent_cut_is_what_there_is_of_it() {
+    let mut assembly = begun(&request(0, None));
+    let end = pb::BodyPart {
+        aborted: true,
+        completeness: pb::Completeness::Truncated as i32,
+        body_length: 999,
+        ..part(0, b"x")
+    };
+    let Joined::Whole(whole) = assembly.join(&ID, end, 1) else { panic!() };
+    assert_eq!((whole.pieces, whole.cut), (vec![Bytes::from("x")], Some(999)));
+
+    // It says how long it was; what is in the log is less, and that has to fit.
+    let mut assembly = Assembly::new(100);
+    let cut = pb::Request {
+        completeness: pb::Completeness::Truncated as i32,
+        body_length: 30 << 20,
+        ..request(4, Some(b"12345678901234567890"))
+    };
+    assert_eq!(assembly.begin(ID, 1, 3, &cut, 0), Ok(()));
+    assert_eq!(assembly.begin(ID, 2, 3, &cut, 0), Err(Skip::Incomplete), "of the same id");
 }
 
 #[test]

@@ -242,6 +242,10 @@ impl Pipeline {
             if !whole.trailers.is_empty() {
                 flight.request.trailers = whole.trailers;
             }
+            if let Some(length) = whole.cut {
+                flight.request.completeness = pb::Completeness::Truncated as i32;
+                flight.request.body_length = length;
+            }
             self.complete(whole.ticket, now);
         }
     }
@@ -331,8 +335,6 @@ pub(crate) fn refusal(request: &pb::Request, writes: bool, share: &Selection) ->
     let completeness = request.completeness;
     if request.tunnel || request.form == pb::TargetForm::Authority as i32 {
         Some(Skip::Tunnel)
-    } else if completeness == pb::Completeness::Truncated as i32 {
-        Some(Skip::Truncated)
     } else if completeness == pb::Completeness::Aborted as i32 {
         Some(Skip::Aborted)
     } else if !writes && !is_safe(&request.method) {

@@ -123,6 +123,9 @@ impl Rules {
         if outgoing.attempt >= 2 {
             fields.push(field(marker::ATTEMPT, Bytes::from_static(b"2")));
         }
+        if request.completeness == pb::Completeness::Truncated as i32 {
+            fields.push(field(marker::TRUNCATED, request.body_length.to_string().into()));
+        }
         self.set_and_remove(&mut fields);
         let shadow = Shadow {
             method: request.method.clone(),
