@@ -2,10 +2,11 @@
 //! the other threads have is not lost.
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::Command,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -24,6 +25,8 @@ struct Fatal {
     inner: Arc<Appender>,
     thread: &'static str,
     armed: Arc<AtomicBool>,
+    /// Threads that have recorded requests.
+    serving: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Append for Fatal {
@@ -32,11 +35,13 @@ impl Append for Fatal {
     }
 
     fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
-        let here = std::thread::current().name() == Some(self.thread);
-        assert!(
-            !(here && entry.headers[0].1 == b"mark" && self.armed.load(Ordering::SeqCst)),
-            "as the test wants it"
-        );
+        let (current, kind) = (std::thread::current(), entry.headers[0].1);
+        let name = current.name().unwrap();
+        if kind == b"request" {
+            self.serving.lock().unwrap().insert(name.to_owned());
+        }
+        let fatal = name == self.thread && kind == b"mark" && self.armed.load(Ordering::SeqCst);
+        assert!(!fatal, "as the test wants it");
         self.inner.enqueue(entry)
     }
 
@@ -75,21 +80,30 @@ fn a_thread_that_panics_ends_the_agent_after_the_others_are_drained() {
             }
         });
         let (log, armed) = (TestLog::new(), Arc::new(AtomicBool::new(false)));
-        let fatal = Fatal { inner: Arc::clone(&log.appender), thread, armed: Arc::clone(&armed) };
+        let serving = Arc::<Mutex<BTreeSet<String>>>::default();
+        let fatal = Fatal {
+            inner: Arc::clone(&log.appender),
+            thread,
+            armed: Arc::clone(&armed),
+            serving: Arc::clone(&serving),
+        };
         let agent = Agent::start_with(upstream.address, log, Arc::new(fatal), |config| {
             config.mark_every = Duration::from_millis(20);
         });
-        // On both threads requests are running.
-        let mut clients: Vec<_> = (0..20).map(|_| agent.connect()).collect();
-        for client in &mut clients {
+        let mut clients = Vec::new();
+        until("both threads have a request running", || {
+            let mut client = agent.connect();
             client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-        }
-        until("all run", || upstream.heads().len() == 20);
+            clients.push(client);
+            until("it runs", || agent.stats.snapshot().recorded == clients.len() as u64);
+            serving.lock().unwrap().len() == 2
+        });
+        let all = clients.len();
         assert!(!agent.stop.is_cancelled());
         armed.store(true, Ordering::SeqCst);
         let address = agent.address;
         until("nobody listens any more", || std::net::TcpStream::connect(address).is_err());
-        (0..20).for_each(|_| go());
+        (0..all).for_each(|_| go());
         let answered =
             clients.iter_mut().map(|client| client.try_answer(false)).filter(Result::is_ok).count();
         assert!(!agent.stop.is_cancelled(), "the caller's own signal is the caller's");
@@ -98,12 +112,12 @@ fn a_thread_that_panics_ends_the_agent_after_the_others_are_drained() {
         let AgentError::Panicked { thread: named, report } = error else {
             panic!("{error}");
         };
-        assert_eq!((named.as_str(), report.requests), (thread, 20));
+        assert_eq!((named.as_str(), report.requests), (thread, all as u64));
         let alive: Vec<_> = (0..3).filter(|lane| *lane != dead).collect();
         assert_eq!(ended_lanes(&records), alive);
         assert!(answered > 0, "no other thread was drained");
         if dead == 2 {
-            assert_eq!(answered, 20);
+            assert_eq!(answered, all);
         }
     }
 }
