@@ -1,6 +1,7 @@
 //! Where the tees of one capture thread end: small records go into the log at
-//! once, on the thread's own lane; what is large, or comes behind something
-//! large on its connection, goes to the recorder thread.
+//! once, on the thread's own lane; what is large, or finds the log full, or comes
+//! behind such a record on its connection, goes to the recorder thread, which may
+//! wait.
 
 use std::{
     cell::RefCell,
@@ -152,17 +153,23 @@ impl Tap {
 
     /// Records a request that has ended, and may take its body.
     pub(crate) fn request(&self, origin: &Arc<Origin>, record: &mut RequestRecord, charge: Charge) {
+        let mut without_budget = "tee_full";
         if self.is_inline(origin, record.body.len()) {
             let taken = record.write(&mut self.lane.borrow_mut(), origin, &self.config, 0, None);
-            if let Err(not) = taken {
-                self.lose(origin, record.number, record.start_ns, not.reason);
+            match taken {
+                Ok(()) => return,
+                // The recorder waits for room as long as the budget lasts; this
+                // thread does not.
+                Err(not) if not.later => without_budget = not.reason,
+                Err(not) => {
+                    return self.lose(origin, record.number, record.start_ns, not.reason);
+                }
             }
-            return;
         }
         let body = std::mem::take(&mut record.body);
         let job = || Work::Request(Box::new(record.snapshot(body)));
         if !self.hand_over(origin, record.bytes.len(), charge, job) {
-            self.lose(origin, record.number, record.start_ns, "tee_full");
+            self.lose(origin, record.number, record.start_ns, without_budget);
         }
     }
 
@@ -202,10 +209,11 @@ impl Tap {
         }
         if inline {
             let mut lane = self.lane.borrow_mut();
-            if let Err(not) = record.write(&mut lane, origin) {
-                lane.stats().lose_answer(not.reason);
+            match record.write(&mut lane, origin) {
+                Ok(()) => return,
+                Err(not) if not.later => {}
+                Err(not) => return lane.stats().lose_answer(not.reason),
             }
-            return;
         }
         let size = record.bytes.len();
         let job = || Work::Answer(Box::new(record.snapshot()));

@@ -74,10 +74,27 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn while_the_log_is_full_requests_go_on_and_a_gap_tells_of_them() {
+fn what_finds_the_log_full_for_a_while_is_recorded_later_and_in_order() {
     let full = Arc::new(AtomicBool::new(false));
     let upstream = Server::echo();
     let agent = start(&upstream, full_while(&full), |_| {});
+    let mut client = agent.connect();
+    full.store(true, Ordering::SeqCst);
+    for _ in 0..25 {
+        assert_eq!(client.get("/during").status, 200);
+    }
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(client.get("/after").status, 200);
+    let ended = agent.end();
+    assert_eq!((ended.report.recorded, ended.report.lost.len()), (26, 0));
+}
+
+#[test]
+fn while_the_log_is_full_requests_go_on_and_a_gap_tells_of_them() {
+    let full = Arc::new(AtomicBool::new(false));
+    let upstream = Server::echo();
+    // No budget: nothing can wait for the log.
+    let agent = start(&upstream, full_while(&full), |config| config.memory = 512);
     let mut client = agent.connect();
     assert_eq!(client.get("/before").status, 200);
     until("it is recorded", || agent.stats.snapshot().recorded == 1);
