@@ -203,28 +203,19 @@ impl Assembly {
         self.forget(&id).map(|one| one.ticket)
     }
 
-    /// Gives up whatever of the partition `impatient` says so, told when something
-    /// of it came last.
+    /// Gives up whatever of the partition `impatient` says so.
     pub(crate) fn give_up(
         &mut self,
         partition: u32,
-        impatient: impl Fn(Ticket, u64) -> bool,
+        impatient: impl Fn(Ticket) -> bool,
     ) -> Vec<Ticket> {
         let ids: Vec<Id> = self
             .unfinished
             .iter()
-            .filter(|(_, one)| one.partition == partition && impatient(one.ticket, one.touched_ns))
+            .filter(|(_, one)| one.partition == partition && impatient(one.ticket))
             .map(|(id, _)| *id)
             .collect();
         ids.iter().filter_map(|id| self.forget(id)).map(|one| one.ticket).collect()
-    }
-
-    /// Gives up the request of the partition that has waited longest.
-    pub(crate) fn give_up_oldest(&mut self, partition: u32) -> Option<Ticket> {
-        let of_partition = self.unfinished.iter().filter(|(_, one)| one.partition == partition);
-        let (id, _) = of_partition.min_by_key(|(_, one)| one.touched_ns)?;
-        let id = *id;
-        self.forget(&id).map(|one| one.ticket)
     }
 
     /// Whether anything of this partition waits for parts.

@@ -130,10 +130,10 @@ fn patience_is_per_partition() {
     assembly.begin([1; 16], 1, 0, &request(0, None), 5).unwrap();
     assembly.begin([2; 16], 2, 1, &request(0, None), 5).unwrap();
     assembly.begin([3; 16], 3, 0, &request(0, None), 50).unwrap();
-    assert_eq!(assembly.give_up(0, |_, touched| touched < 10), [1]);
-    assert_eq!(assembly.give_up_oldest(7), None);
+    assert_eq!(assembly.give_up(0, |ticket| ticket < 3), [1]);
+    assert!(assembly.give_up(7, |_| true).is_empty());
     assert!(assembly.waits_in(0) && assembly.waits_in(1));
-    assert_eq!(assembly.give_up_oldest(0), Some(3));
+    assert_eq!(assembly.give_up(0, |_| true), [3]);
     assert!(!assembly.waits_in(0) && assembly.waits_in(1));
 }
 

@@ -22,9 +22,6 @@ const SHOW: Duration = Duration::from_millis(250);
 /// What waits less long than this is no news.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
-/// A reader that has fetched nothing for so long waits for room.
-const STUCK_NS: u64 = 1_000_000_000;
-
 /// One partition of the plan, or one met later.
 #[derive(Debug, Default)]
 pub(super) struct Partition {
@@ -40,8 +37,6 @@ pub(super) struct Partition {
     caught_up: bool,
     /// Time of the record met last.
     last_ns: u64,
-    /// When it was met.
-    heard_ns: u64,
     /// Since when nothing of the window can come any more.
     over_ns: Option<u64>,
     /// The reader was told so.
@@ -153,7 +148,6 @@ impl Pipeline {
             partition.next = partition.next.max(offset + 1);
             partition.caught_up = false;
             partition.last_ns = time_ns;
-            partition.heard_ns = now;
         }
     }
 
@@ -269,7 +263,7 @@ impl Pipeline {
                 continue;
             }
             let (flights, agents) = (&self.flights, &self.agents);
-            lost.extend(self.assembly.give_up(*number, |ticket, _| {
+            lost.extend(self.assembly.give_up(*number, |ticket| {
                 flights
                     .get(&ticket)
                     .is_none_or(|flight| agents.is_gone(&flight.agent, *number, now, grace))
@@ -278,47 +272,6 @@ impl Pipeline {
         for ticket in lost {
             self.skip(ticket, Skip::Incomplete);
         }
-        self.check_room(now);
-    }
-
-    /// Bodies that wait for parts which the reader does not fetch because of them:
-    /// one of them is given up, so that its partition moves on.
-    fn check_room(&mut self, now: u64) {
-        if self.is_held() || self.held_bytes <= self.room.share_bytes / 4 {
-            return;
-        }
-        let stuck: Vec<u32> = self
-            .partitions
-            .iter()
-            .filter(|(number, partition)| {
-                let silent = now.saturating_sub(partition.heard_ns) >= STUCK_NS;
-                silent && !partition.caught_up && self.is_stuck(**number)
-            })
-            .map(|(number, _)| *number)
-            .collect();
-        for number in stuck {
-            if let Some(ticket) = self.assembly.give_up_oldest(number) {
-                self.skip(ticket, Skip::TooLarge);
-                if !self.room.divided {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Whether all that the reader waits for is unfinished bodies.
-    fn is_stuck(&self, number: u32) -> bool {
-        let mut bytes = 0;
-        for flight in self.flights.values() {
-            if self.room.divided && flight.place.1 != number {
-                continue;
-            }
-            if flight.stage != Stage::Assembling {
-                return false;
-            }
-            bytes += flight.bytes();
-        }
-        self.assembly.waits_in(number) && bytes > self.room.share_bytes / 4
     }
 
     /// Adds the partitions' counts up for the report.

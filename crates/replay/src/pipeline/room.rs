@@ -37,8 +37,6 @@ pub(crate) struct Room {
     pub(super) line_requests: usize,
     /// Whether partitions are paused one by one.
     pub(super) divided: bool,
-    /// What `ends` compares with: never reached, for what blocks is found here.
-    pub(super) share_bytes: usize,
 }
 
 impl Room {
@@ -55,7 +53,6 @@ impl Room {
             line_bytes: read_ahead_bytes,
             line_requests: READ_AHEAD_RECORDS / shares / 2,
             divided: shares > 1,
-            share_bytes: usize::MAX,
         }
     }
 }
