@@ -79,7 +79,7 @@ fn logs_that_are_not_there_or_are_something_else() {
     fails(replay(absent.to_str().unwrap()), 66, &["absent"]);
     fails(Umbra::new("log info").arg(absent.to_str().unwrap()), 66, &["absent"]);
     // A directory, but not a log.
-    fails(replay(env!("CARGO_MANIFEST_DIR")), 66, &["Cargo.toml"]);
+    fails(replay(env!("CARGO_MANIFEST_DIR")), 66, &["is not a log"]);
     let text = dir.path().join("text.mcap");
     std::fs::write(&text, "this is not a recording, only some text that is long enough").unwrap();
     fails(Umbra::new("log info").arg(text.to_str().unwrap()), 65, &["text.mcap", "at byte 0"]);
