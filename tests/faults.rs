@@ -49,11 +49,9 @@ fn take_part(agent: &Running, shadows: &[&Shadow]) {
     });
 }
 
-#[test]
-fn misbehaving_shadows_are_counted_and_passed() {
+fn misbehaving(log: &TestLog) {
     let upstream = Nginx::start("location / { return 200 ok; }");
-    let log = TestLog::file();
-    let agent = agent(&log, &upstream);
+    let agent = agent(log, &upstream);
     let slow = Shadow::start(Manner::Slow(Duration::from_secs(10)));
     let reset = Shadow::start(Manner::Reset);
     let garbage = Shadow::start(Manner::Garbage);
@@ -87,6 +85,16 @@ fn misbehaving_shadows_are_counted_and_passed() {
     assert!(failed("reset", "reset") >= 50, "{result}");
     assert!(failed("garbage", "garbled") >= 50, "{result}");
     assert_eq!(result["targets"]["good"]["failed"], serde_json::json!({}), "{result}");
+}
+
+#[test]
+fn misbehaving_shadows_are_counted_and_passed_on_the_embedded_log() {
+    misbehaving(&TestLog::file());
+}
+
+#[test]
+fn misbehaving_shadows_are_counted_and_passed_on_kafka() {
+    misbehaving(&TestLog::kafka("misbehaving"));
 }
 
 /// Down for 20 s of a live replay.

@@ -117,8 +117,11 @@ impl Agent {
     }
 }
 
-/// Descriptors kept for the log, the admin endpoints and whatever else.
+/// Descriptors kept for the log, the admin endpoints and whatever else …
 const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// … and for each capture thread.
+const THREAD_DESCRIPTORS: u64 = 8;
 
 /// A client's connection takes two descriptors, its own and one to the upstream: as
 /// many are allowed as the system gives, and no more clients accepted than can be
@@ -134,7 +137,8 @@ fn fit_descriptors(capture: &mut Capture) {
         }
     }
     let Some(open) = limit.current else { return };
-    let fit = (open.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(16) as usize;
+    let kept = RESERVED_DESCRIPTORS + THREAD_DESCRIPTORS * capture.config.threads as u64;
+    let fit = (open.saturating_sub(kept) / 2).max(16) as usize;
     if fit < capture.config.max_connections {
         tracing::warn!(
             open_files = open,
