@@ -64,6 +64,11 @@ impl Agent {
 }
 
 impl Agents {
+    /// Whether nothing of any agent has been met.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agents.is_empty()
+    }
+
     /// A record of the agent, which is about this time.
     pub(crate) fn met(&mut self, agent: [u8; 16], time_ns: u64) {
         let agent = self.agents.entry(agent).or_default();

@@ -18,6 +18,10 @@ use crate::{
     tally::Skip,
 };
 
+/// Somebody else's topic is not copied into the dead letters: if this many records
+/// cannot be read and not one could, the job ends.
+const FOREIGN: u64 = 1000;
+
 impl Pipeline {
     pub(super) async fn on_event(&mut self, event: Event) -> Result<(), ReplayError> {
         match self.pass_by_parked(event) {
@@ -282,6 +286,12 @@ impl Pipeline {
         self.job.dead.keep(&delivery, &self.target.name, reason).await?;
         self.tally(partition).dead += 1;
         delivery.done();
+        let dead: u64 = self.partitions.values().map(|one| one.tally.dead).sum();
+        if self.agents.is_empty() && dead >= FOREIGN {
+            return Err(ReplayError::Unusable(format!(
+                "this is not a log of recorded requests: none of its first {dead} records can be read"
+            )));
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use umbra_record::pb::record::Body;
-use umbra_replay::{DeadLetter, Ended};
+use umbra_replay::{DeadLetter, Ended, ReplayError};
 
 use crate::{
     recording::{MILLI, Recording, THEN, config},
@@ -54,4 +54,16 @@ async fn what_an_agent_wrote_twice_is_sent_once() {
     let report = recording.replay(config("twice", &[&shadow])).await;
     assert_eq!((report.read, report.duplicates), (5, 3));
     assert_eq!(shadow.sorted_paths(), ["/0", "/1", "/2", "/3", "/4"]);
+}
+
+#[tokio::test]
+async fn somebody_elses_log_is_refused_before_it_is_copied() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    for n in 0..3000_u32 {
+        recording.raw(n % 3, THEN + u64::from(n), b"\xff\xff not one of ours");
+    }
+    recording.flush().await;
+    let refused = recording.try_replay(config("foreign", &[&shadow])).await;
+    assert!(matches!(refused, Err(ReplayError::Unusable(_))), "{refused:?}");
 }
