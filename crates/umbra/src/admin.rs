@@ -49,16 +49,39 @@ impl Shown {
     }
 }
 
-/// Binds `--admin`, if it was given.
-pub(crate) fn bind(address: Option<&[SocketAddr]>) -> Result<Option<TcpListener>, Failure> {
-    let Some(addresses) = address else { return Ok(None) };
-    let listener = TcpListener::bind(addresses)
-        .map_err(|e| Failure::new(Code::Unavailable, format!("--admin {addresses:?}: {e}")))?;
-    Ok(Some(listener))
+/// The endpoints, being served.
+pub(crate) struct Server {
+    /// Where; `None` without `--admin`.
+    pub(crate) address: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Serves at `--admin`, if it was given.
+    pub(crate) fn start(
+        addresses: Option<&[SocketAddr]>,
+        shown: Arc<Shown>,
+    ) -> Result<Self, Failure> {
+        let mut server =
+            Self { address: None, stop: CancellationToken::new(), tasks: JoinSet::new() };
+        let Some(addresses) = addresses else { return Ok(server) };
+        let listener = TcpListener::bind(addresses)
+            .map_err(|e| Failure::new(Code::Unavailable, format!("--admin {addresses:?}: {e}")))?;
+        server.address = listener.local_addr().ok();
+        server.tasks.spawn(serve(listener, shown, server.stop.clone()));
+        Ok(server)
+    }
+
+    /// Serves no more.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// Serves until stopped.
-pub(crate) async fn serve(listener: TcpListener, shown: Arc<Shown>, stop: CancellationToken) {
+async fn serve(listener: TcpListener, shown: Arc<Shown>, stop: CancellationToken) {
     let listener =
         listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
     let listener = match listener {

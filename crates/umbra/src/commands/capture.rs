@@ -50,8 +50,7 @@ pub(crate) struct Agent {
     pub(crate) ready: ready::Ready,
     stats: Stats,
     work: tokio::task::JoinHandle<Result<Report, AgentError>>,
-    admin: tokio::task::JoinSet<()>,
-    admin_stop: CancellationToken,
+    admin: admin::Server,
 }
 
 impl Agent {
@@ -67,28 +66,24 @@ impl Agent {
         stats.register(&mut shown.registry);
         fit_descriptors(&mut capture);
         let listeners = bind(&capture)?;
-        let admin_listener = admin::bind(run.admin.as_deref())?;
+        let shown = Arc::new(shown);
+        let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
         let ready = ready::Ready {
             listen: listeners.iter().filter_map(|l| l.local_addr().ok()).collect(),
-            admin: admin_listener.as_ref().and_then(|l| l.local_addr().ok()),
+            admin: admin.address,
             pid: std::process::id(),
         };
         let appender = Arc::new(log.appender().await?);
         shown.ready.store(true, Ordering::Release);
-        let admin_stop = CancellationToken::new();
-        let mut admin = tokio::task::JoinSet::new();
-        if let Some(listener) = admin_listener {
-            admin.spawn(admin::serve(listener, Arc::new(shown), admin_stop.clone()));
-        }
         let counters = stats.clone();
         let work = tokio::task::spawn_blocking(move || {
             umbra_capture::run(capture.config, listeners, appender, counters, stop)
         });
-        Ok(Self { ready, stats, work, admin, admin_stop })
+        Ok(Self { ready, stats, work, admin })
     }
 
     /// Waits for the end of the drain, with a heartbeat meanwhile.
-    pub(crate) async fn finish(mut self) -> Result<Report, Failure> {
+    pub(crate) async fn finish(self) -> Result<Report, Failure> {
         let mut last = Snapshot::default();
         let stats = self.stats;
         let work = heartbeat::during(self.work, |seconds| {
@@ -107,8 +102,7 @@ impl Agent {
             last = now;
         });
         let report = work.await.map_err(|e| Failure::new(Code::Bug, format!("capture: {e}")))?;
-        self.admin_stop.cancel();
-        while self.admin.join_next().await.is_some() {}
+        self.admin.end().await;
         let report = report.map_err(|error| failure(&error))?;
         if !report.lost.is_empty() {
             tracing::error!(lost = ?report.lost, "requests were not recorded");

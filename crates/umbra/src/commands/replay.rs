@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
 use umbra_replay::{Config, Ended, ReplayError, Report, Stats};
@@ -37,18 +36,9 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
     stats.register(&mut shown.registry);
-    let listener = admin::bind(run.admin.as_deref())?;
-    let ready = ready::Ready {
-        listen: Vec::new(),
-        admin: listener.as_ref().and_then(|l| l.local_addr().ok()),
-        pid: std::process::id(),
-    };
     let shown = Arc::new(shown);
-    let admin_stop = CancellationToken::new();
-    let mut admin = JoinSet::new();
-    if let Some(listener) = listener {
-        admin.spawn(admin::serve(listener, Arc::clone(&shown), admin_stop.clone()));
-    }
+    let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
+    let ready = ready::Ready { listen: Vec::new(), admin: admin.address, pid: std::process::id() };
     tracing::info!(log = log.name(), job = replay.job, admin = ?ready.admin, "replaying");
     if form == Output::Text {
         output::text(&format!("job {}\n", replay.job))?;
@@ -58,8 +48,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     shown.ready.store(true, Ordering::Release);
     ready::write(run.ready_file.as_deref(), &ready)?;
     let report = watched(replay, &log, &stats, &stop).await;
-    admin_stop.cancel();
-    while admin.join_next().await.is_some() {}
+    admin.end().await;
     signals.abort();
     let report = report?;
     match form {
