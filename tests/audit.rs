@@ -15,11 +15,7 @@ use crate::support::{
 };
 
 fn agent(log: &TestLog, upstream: &Nginx, flags: &[(&str, &str)]) -> Running {
-    let mut agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .flag("output", "json");
+    let mut agent = Umbra::agent(log, upstream.address).flag("output", "json");
     for (name, value) in flags {
         agent = agent.flag(name, value);
     }

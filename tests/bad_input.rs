@@ -111,11 +111,7 @@ fn properties_that_umbra_owns_are_refused() {
 fn malformed_requests_get_an_answer_and_the_agent_lives_on() {
     let upstream = Nginx::start("location / { return 200 ok; }");
     let log = TestLog::file();
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .start();
+    let agent = Umbra::agent(&log, upstream.address).start();
     let bad: &[&[u8]] = &[
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -147,11 +143,7 @@ fn a_mirror_does_not_hit_its_own_upstream_by_accident() {
 fn whoever_reads_the_result_may_stop_reading() {
     let log = TestLog::file();
     let upstream = Nginx::start("location / { return 200 ok; }");
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .start();
+    let agent = Umbra::agent(&log, upstream.address).start();
     let binary = env!("CARGO_BIN_EXE_umbra");
     let tail = format!("{binary} log tail {} 2>/dev/null | head -n 1", log.arg());
     let mut tail = std::process::Command::new("sh")

@@ -17,11 +17,7 @@ use crate::support::{
 };
 
 fn agent(log: &TestLog, upstream: &Nginx) -> Running {
-    Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .start()
+    Umbra::agent(log, upstream.address).start()
 }
 
 fn paths(shadow: &Shadow, prefix: &str) -> Vec<String> {

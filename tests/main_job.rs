@@ -301,12 +301,7 @@ fn the_log_commands_show_what_was_recorded() {
 fn a_body_above_the_limit_arrives_cut_and_marked() {
     let upstream = Nginx::start("location / { return 200 ok; }");
     let log = TestLog::file();
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .flag("max-body", "1MiB")
-        .start();
+    let agent = Umbra::agent(&log, upstream.address).flag("max-body", "1MiB").start();
     let body: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 7) as u8).collect();
     let head = format!("POST /cut HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
     let answer = Client::connect(agent.listen()).call(&[head.as_bytes(), &body].concat());

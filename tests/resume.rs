@@ -15,11 +15,7 @@ const REQUESTS: usize = 2_000;
 
 fn record(log: &TestLog) {
     let upstream = Nginx::start("location / { return 200 ok; }");
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .start();
+    let agent = Umbra::agent(log, upstream.address).start();
     let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(agent.listen())).collect();
     for number in 0..REQUESTS {
         let request = format!("GET /r/{number} HTTP/1.1\r\nHost: h\r\n\r\n");

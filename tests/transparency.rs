@@ -68,11 +68,7 @@ fn ask(to: SocketAddr, method: &str, path: &str) -> Message {
 fn answers_are_those_of_the_upstream() {
     let httpbin = Httpbin::start();
     let log = TestLog::file();
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", httpbin.address))
-        .flag("log", log.arg())
-        .start();
+    let agent = Umbra::agent(&log, httpbin.address).start();
     for method in ["GET", "HEAD"] {
         for path in CATALOGUE {
             let direct = ask(httpbin.address, method, path);

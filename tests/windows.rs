@@ -16,11 +16,7 @@ fn in_full(at: &str) -> String {
 
 fn exact(log: &TestLog) {
     let upstream = Nginx::start("location / { return 200 ok; }");
-    let agent = Umbra::new("capture")
-        .flag("listen", "127.0.0.1:0")
-        .flag("upstream", format!("http://{}", upstream.address))
-        .flag("log", log.arg())
-        .start();
+    let agent = Umbra::agent(log, upstream.address).start();
     let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(agent.listen())).collect();
     for number in 0..200_usize {
         let request = format!("GET /w/{number} HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -2,6 +2,7 @@
 //! `start` and later `stop`. A process that is dropped is killed.
 
 use std::{
+    fmt::Display,
     fs::File,
     net::SocketAddr,
     path::PathBuf,
@@ -12,7 +13,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{pause, wait_for};
+use super::{logs::TestLog, pause, wait_for};
 
 /// Longest run of any command.
 const LONGEST: Duration = Duration::from_secs(240);
@@ -50,6 +51,14 @@ impl Umbra {
         umbra.stdout(File::create(dir.path().join("stdout")).unwrap());
         umbra.stderr(File::create(dir.path().join("stderr")).unwrap());
         Self { command: umbra, dir }
+    }
+
+    /// An agent in front of `upstream` that records into `log`.
+    pub(crate) fn agent(log: &TestLog, upstream: impl Display) -> Self {
+        Self::new("capture")
+            .flag("listen", "127.0.0.1:0")
+            .flag("upstream", format!("http://{upstream}"))
+            .flag("log", log.arg())
     }
 
     pub(crate) fn arg(mut self, value: impl AsRef<str>) -> Self {
