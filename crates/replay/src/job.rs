@@ -92,7 +92,7 @@ impl Stored {
             Some(Entry::End(end)) => {
                 self.runs.entry(end.run).or_default().end.get_or_insert(end.state);
             }
-            None => {}
+            Some(Entry::Steer(_) | Entry::Deleted(_)) | None => {}
         }
     }
 

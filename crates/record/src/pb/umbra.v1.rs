@@ -480,7 +480,7 @@ pub struct JobEntry {
     /// The process that wrote it.
     #[prost(bytes = "bytes", tag = "3")]
     pub member: ::prost::bytes::Bytes,
-    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11, 12")]
+    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11, 12, 13, 14")]
     pub entry: ::core::option::Option<job_entry::Entry>,
 }
 /// Nested message and enum types in `JobEntry`.
@@ -497,6 +497,10 @@ pub mod job_entry {
         End(super::JobEnd),
         #[prost(message, tag = "12")]
         Left(super::TargetLeft),
+        #[prost(message, tag = "13")]
+        Steer(super::JobSteer),
+        #[prost(message, tag = "14")]
+        Deleted(super::JobDeleted),
     }
 }
 /// What a job is to do, in absolute terms, so that every replica at any later
@@ -597,6 +601,76 @@ pub struct JobEnd {
     /// `done` or `cancelled`.
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
+}
+/// An operator steers a running job; everyone who runs it follows. Of pauses and
+/// of paces the last one holds. Cancelling is a JobEnd of state `cancelled`.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct JobSteer {
+    #[prost(uint32, tag = "1")]
+    pub run: u32,
+    #[prost(oneof = "job_steer::Action", tags = "2, 3")]
+    pub action: ::core::option::Option<job_steer::Action>,
+}
+/// Nested message and enum types in `JobSteer`.
+pub mod job_steer {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        /// Nothing is sent from now on, or everything goes on.
+        #[prost(bool, tag = "2")]
+        Paused(bool),
+        /// Instead of the pace of the plan, from now on.
+        #[prost(message, tag = "3")]
+        Pace(super::Pace),
+    }
+}
+/// When requests are due.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Pace {
+    #[prost(oneof = "pace::Pace", tags = "1, 2, 3")]
+    pub pace: ::core::option::Option<pace::Pace>,
+}
+/// Nested message and enum types in `Pace`.
+pub mod pace {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Pace {
+        /// Times recorded timing.
+        #[prost(double, tag = "1")]
+        Speed(f64),
+        /// Requests a second, of the whole job.
+        #[prost(double, tag = "2")]
+        Rate(f64),
+        /// As fast as the target answers.
+        #[prost(bool, tag = "3")]
+        Max(bool),
+    }
+}
+/// The job is forgotten: entries before this one no longer count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobDeleted {}
+/// What a reader keeps with its progress in a partition (in Kafka's commit
+/// metadata, or the progress file of an embedded log), so that counts and what is
+/// known of agents travel with the partition, whoever read it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartitionNote {
+    /// Of the run so far, settled requests only.
+    #[prost(message, optional, tag = "1")]
+    pub counts: ::core::option::Option<Counts>,
+    /// Capture time of the newest request settled.
+    #[prost(fixed64, tag = "2")]
+    pub captured_ns: u64,
+    /// Lanes met lately, newest first, as many as there is room for: a record of a
+    /// lane at or below its sequence has been met before.
+    #[prost(message, repeated, tag = "3")]
+    pub lanes: ::prost::alloc::vec::Vec<LaneSeen>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LaneSeen {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub lane: u32,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
 }
 /// What became of the requests of a partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
