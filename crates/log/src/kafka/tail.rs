@@ -62,9 +62,14 @@ impl KafkaTail {
         if options.group.is_none() {
             config.set("group.id", NO_GROUP);
         }
+        let watch = admin.properties().watch();
+        let watch = match &options.group {
+            Some(group) => watch.member(group),
+            None => watch,
+        };
         let inbox = Arc::new(Inbox::default());
         let consumer = config
-            .create_with_context(Group::new())
+            .create_with_context(Group::new(watch))
             .map_err(|error| admin.explain("opening the log for reading", &error))?;
         let poller = Poller::new(
             consumer,
