@@ -1,10 +1,11 @@
 //! Every promise of a log, stated once and checked on every implementation: each
-//! function of [`writing`], [`reading`], [`progress`] and [`journals`] is one. Tests
+//! function of [`writing`], [`reading`], [`progress`], [`groups`] and [`journals`] is one. Tests
 //! of a log run them all through [`conformance_suite!`](crate::conformance_suite).
 //!
 //! Not part of the product; public so that integration tests can use it. A promise
 //! that does not hold panics.
 
+pub mod groups;
 pub mod journals;
 pub mod progress;
 pub mod reading;
@@ -74,6 +75,12 @@ macro_rules! conformance_suite {
             progress::a_dropped_delivery_comes_once_more_and_is_then_set_aside
             progress::long_reads_renew_their_reservation
             progress::what_was_read_ahead_and_not_seen_is_no_attempt
+            groups::a_note_is_handed_to_the_next_reader
+            groups::a_note_alone_is_committed
+            groups::a_note_that_is_too_long_is_refused
+            groups::a_group_is_seen_from_outside
+            groups::a_group_is_forgotten_when_nobody_reads
+            groups::the_time_of_a_record_is_found
             journals::a_journal_keeps_every_entry_in_one_order
             journals::a_journal_can_be_followed
         );

@@ -36,19 +36,26 @@ mod window;
 mod writer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use self::{disk::Disk, group::with_suffix, lock::Lock, segment::Place};
+use self::{
+    cursor::{Cursor, Found},
+    disk::Disk,
+    group::{Group, with_suffix},
+    lock::Lock,
+    segment::Place,
+};
 pub use self::{
     journal::FileJournal,
     tail::FileTail,
     writer::{FileAppender, MAX_PAYLOAD},
 };
-use crate::{LogError, LogOptions, Mode, Span, TailOptions};
+use crate::{GroupState, LogError, LogOptions, Mode, Span, TailOptions};
 
 /// Marks a directory as a log.
 const MARKER: &str = "umbra-log";
@@ -134,6 +141,73 @@ impl FileLog {
             (span.partition, found.copied().unwrap_or(span.high))
         };
         Ok(ends.iter().map(offset).collect())
+    }
+
+    /// See [`crate::Log::group`].
+    ///
+    /// # Errors
+    /// If its progress cannot be read.
+    pub fn group(&self, group: &str) -> Result<GroupState, LogError> {
+        Group::look(&self.place, group, self.partitions)
+    }
+
+    /// See [`crate::Log::delete_group`].
+    ///
+    /// # Errors
+    /// [`LogError::Held`] names its reader.
+    pub fn delete_group(&self, group: &str) -> Result<(), LogError> {
+        Group::delete(&self.place, group)
+    }
+
+    /// See [`crate::Log::times_at`].
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn times_at(
+        &self,
+        offsets: &BTreeMap<u32, u64>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<u32, u64>, LogError> {
+        let deadline = Instant::now() + deadline;
+        let mut times = BTreeMap::new();
+        for (&partition, &offset) in offsets {
+            if Instant::now() >= deadline {
+                break;
+            }
+            if let Some(time) = self.time_at(partition, offset, deadline)? {
+                times.insert(partition, time);
+            }
+        }
+        Ok(times)
+    }
+
+    /// The time of the first record of the partition at this offset or after it.
+    fn time_at(
+        &self,
+        partition: u32,
+        offset: u64,
+        deadline: Instant,
+    ) -> Result<Option<u64>, LogError> {
+        // Of the other partitions nothing is wanted.
+        let mut floor = vec![u64::MAX; self.partitions as usize];
+        let Some(at) = floor.get_mut(partition as usize) else { return Ok(None) };
+        *at = offset;
+        let spot = seek::by_offsets(&self.place, &floor)?;
+        let mut cursor = Cursor::new(self.place.clone(), spot, floor)
+            .map_err(|error| LogError::Io(format!("zstd: {error}")))?;
+        let mut found = VecDeque::new();
+        let mut wanted = |one: u32, at: u64| one == partition && at >= offset;
+        while Instant::now() < deadline {
+            let more = cursor.read(&mut wanted, &mut found)?;
+            let time = found.drain(..).find_map(|one| match one {
+                Found::Record { time_ns, .. } => Some(time_ns),
+                Found::Missing { .. } => None,
+            });
+            if time.is_some() || !more {
+                return Ok(time);
+            }
+        }
+        Ok(None)
     }
 
     /// The journal of that name beside the log.

@@ -8,21 +8,18 @@
 mod admin;
 mod appender;
 mod client;
+mod group;
 mod journal;
 mod properties;
 mod tail;
-mod token;
-mod topic;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use self::{
-    admin::Admin,
+    admin::{Admin, Topic, Wanted},
     properties::{Limits, Properties},
-    token::TokenSource,
-    topic::{Topic, Wanted},
 };
-use crate::{LogError, LogOptions, Mode, Span, TailOptions};
+use crate::{GroupState, LogError, LogOptions, Mode, Span, TailOptions};
 
 pub use self::{
     appender::KafkaAppender,
@@ -56,11 +53,7 @@ impl KafkaLog {
         if !problems.is_empty() {
             return Err(LogError::Refused(format!("Kafka property {}", problems.join("; "))));
         }
-        let token = match &options.token_command {
-            Some(command) => Some(Arc::new(TokenSource::start(command)?)),
-            None => None,
-        };
-        let properties = Properties::new(brokers, &options.kafka, token);
+        let properties = Properties::new(brokers, &options.kafka);
         let admin = Admin::new(properties, options.connect_timeout)?;
         let wanted = Wanted {
             partitions: options.partitions,
@@ -70,8 +63,11 @@ impl KafkaLog {
         let wanted = (mode == Mode::Create).then_some(&wanted);
         let name = topic.to_owned();
         let topic = admin.open(topic, wanted).await?;
-        if let Some(concern) = topic.concern().filter(|_| mode == Mode::Create) {
-            tracing::warn!(topic = name, "the topic may lose records: {concern}");
+        if mode == Mode::Create && topic.replicas > 1 && topic.min_insync < 2 {
+            tracing::warn!(
+                topic = name,
+                "min.insync.replicas is 1: a record can be lost with the one broker that has it"
+            );
         }
         Ok(Self { name, topic, options, admin })
     }
@@ -117,6 +113,35 @@ impl KafkaLog {
         self.admin.offsets_for_time(&self.name, partitions, time_ns).await
     }
 
+    /// See [`crate::Log::group`].
+    ///
+    /// # Errors
+    /// If the brokers do not answer, or do not allow it.
+    pub async fn group(&self, group: &str) -> Result<GroupState, LogError> {
+        let partitions = self.admin.partitions(&self.name).await?;
+        group::look(&self.admin, &self.name, partitions, group).await
+    }
+
+    /// See [`crate::Log::delete_group`].
+    ///
+    /// # Errors
+    /// [`LogError::Held`] while it has members.
+    pub async fn delete_group(&self, group: &str) -> Result<(), LogError> {
+        group::delete(&self.admin, group).await
+    }
+
+    /// See [`crate::Log::times_at`].
+    ///
+    /// # Errors
+    /// If the topic cannot be read.
+    pub async fn times_at(
+        &self,
+        offsets: BTreeMap<u32, u64>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<u32, u64>, LogError> {
+        group::times_at(&self.admin, &self.name, offsets, deadline).await
+    }
+
     /// The topic `NAME.suffix`: one partition, kept for ever, created if absent.
     ///
     /// # Errors
@@ -135,7 +160,7 @@ impl KafkaLog {
     /// How long the topic keeps a record after its time; `None`: for ever, or not
     /// told.
     #[must_use]
-    pub fn retention(&self) -> Option<std::time::Duration> {
+    pub fn retention(&self) -> Option<Duration> {
         self.topic.retention
     }
 }

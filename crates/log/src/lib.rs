@@ -12,6 +12,7 @@ mod append;
 pub mod conformance;
 mod error;
 pub mod file;
+mod group;
 pub mod journal;
 pub mod kafka;
 mod log;
@@ -21,6 +22,8 @@ mod tail;
 
 pub use append::{Append, Entry, Loss, Position, Rejected};
 pub use error::LogError;
+pub use group::{GroupProgress, GroupState, Member};
 pub use journal::Journal;
 pub use log::{Address, Appender, Log, LogOptions, LogTail, Mode, Schema};
-pub use tail::{Delivery, Event, Span, Start, Tail, TailOptions};
+pub use progress::MAX_NOTE;
+pub use tail::{Assigned, Delivery, Event, Span, Start, Tail, TailOptions};

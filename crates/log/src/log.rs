@@ -8,8 +8,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use crate::{
-    Append, Entry, Event, Journal, LogError, Loss, Position, Rejected, Span, Tail, TailOptions,
+    Append, Entry, Event, GroupState, Journal, LogError, Loss, Position, Rejected, Span, Tail,
+    TailOptions,
     file::{FileAppender, FileLog, FileTail},
     kafka::{KafkaAppender, KafkaLog, KafkaTail},
 };
@@ -61,9 +64,6 @@ pub struct LogOptions {
     pub retain_age: Option<Duration>,
     /// Kafka: properties of the user, passed to librdkafka.
     pub kafka: BTreeMap<String, String>,
-    /// Kafka: prints the token that clients sign in with (SASL OAUTHBEARER), run by
-    /// `sh -c`.
-    pub token_command: Option<String>,
     /// Kafka: copies of each record of a topic that does not exist yet; three, or as
     /// many as there are brokers, if not told.
     pub replicas: Option<u32>,
@@ -83,7 +83,6 @@ impl Default for LogOptions {
             retain_bytes: None,
             retain_age: None,
             kafka: BTreeMap::new(),
-            token_command: None,
             replicas: None,
             topic: BTreeMap::new(),
         }
@@ -287,6 +286,54 @@ impl Log {
         }
     }
 
+    /// How far a group of readers is, and who they are. Joins nothing and disturbs
+    /// nobody.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or what a member told of itself cannot.
+    pub async fn group(&self, group: &str) -> Result<GroupState, LogError> {
+        match self {
+            Self::File(log) => {
+                let group = group.to_owned();
+                blocking(of(log, move |log| log.group(&group))).await
+            }
+            Self::Kafka(log) => log.group(group).await,
+        }
+    }
+
+    /// Forgets the progress of a group, if there is any: a reader that joins it
+    /// begins at its start.
+    ///
+    /// # Errors
+    /// [`LogError::Held`] while the group has members.
+    pub async fn delete_group(&self, group: &str) -> Result<(), LogError> {
+        match self {
+            Self::File(log) => {
+                let group = group.to_owned();
+                blocking(of(log, move |log| log.delete_group(&group))).await
+            }
+            Self::Kafka(log) => log.delete_group(group).await,
+        }
+    }
+
+    /// The time of the record at each of these offsets (one a partition), or of the
+    /// next record there is. A partition without one is left out, and so is one
+    /// whose record could not be read before the deadline.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn times_at(
+        &self,
+        offsets: &BTreeMap<u32, u64>,
+        deadline: Duration,
+    ) -> Result<BTreeMap<u32, u64>, LogError> {
+        let offsets = offsets.clone();
+        match self {
+            Self::File(log) => blocking(of(log, move |log| log.times_at(&offsets, deadline))).await,
+            Self::Kafka(log) => log.times_at(offsets, deadline).await,
+        }
+    }
+
     /// The side log of that name (`jobs`, `dead`), created if absent.
     ///
     /// # Errors
@@ -373,6 +420,13 @@ impl Tail for LogTail {
         match self {
             Self::File(one) => one.finish(partition),
             Self::Kafka(one) => one.finish(partition),
+        }
+    }
+
+    fn note(&mut self, partition: u32, note: Bytes) {
+        match self {
+            Self::File(one) => one.note(partition, note),
+            Self::Kafka(one) => one.note(partition, note),
         }
     }
 

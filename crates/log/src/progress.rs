@@ -8,8 +8,13 @@
 //! is delivered as attempt 2. `reserved` must therefore be durable *before* a
 //! delivery beyond the old one is made: it is moved ahead in blocks, renewed when
 //! half of one is used, so that delivering rarely waits for a commit.
+//!
+//! A third thing is the user's own: a **note**, opaque bytes that he wants to find
+//! again where the partition goes on.
 
 use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 /// Offsets reserved ahead at a time: at most so many records are marked as
 /// attempt 2 by mistake after a crash.
@@ -17,6 +22,10 @@ pub const BLOCK: u64 = 4096;
 
 /// Largest encoded metadata (the limit of Kafka's offset commits).
 pub const METADATA_LIMIT: usize = 4096;
+
+/// Longest note: half of the metadata once it is text, so that there is always
+/// room for some hundred runs.
+pub const MAX_NOTE: usize = 1536;
 
 /// What is committed for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +37,8 @@ pub struct Checkpoint {
     /// Settled runs beyond `committed`, ascending, apart from each other, end
     /// excluded.
     pub runs: Vec<(u64, u64)>,
+    /// What the user noted, at most [`MAX_NOTE`] bytes.
+    pub note: Bytes,
 }
 
 /// The state of one partition of one reader.
@@ -44,6 +55,8 @@ pub struct Progress {
     asked: u64,
     /// Below this a predecessor may have delivered.
     inherited: u64,
+    /// See [`Checkpoint::note`].
+    note: Bytes,
     /// Something changed since the checkpoint last handed out.
     changed: bool,
 }
@@ -52,17 +65,28 @@ impl Checkpoint {
     /// A partition nobody has read: begins at `start`.
     #[must_use]
     pub fn fresh(start: u64) -> Self {
-        Self { committed: start, reserved: start, runs: Vec::new() }
+        Self { committed: start, reserved: start, runs: Vec::new(), note: Bytes::new() }
+    }
+
+    /// The same note at another place: the partition begins anew at `start`.
+    #[must_use]
+    pub fn anew(&self, start: u64) -> Self {
+        Self { note: self.note.clone(), ..Self::fresh(start) }
     }
 
     /// All but `committed`, as text of at most [`METADATA_LIMIT`] bytes: `r` and
-    /// the reserved offsets ahead, then each run as `gap+length`. Runs that do not
+    /// the reserved offsets ahead, `n` and the note in base64 if there is one, then
+    /// each run as `gap+length`. Runs that do not
     /// fit are left out, the highest first: a successor delivers them again, as
     /// attempt 2, for they lie below `reserved`.
     #[must_use]
     pub fn metadata(&self) -> String {
         use std::fmt::Write as _;
         let mut text = format!("r{}", self.reserved.saturating_sub(self.committed));
+        if !self.note.is_empty() {
+            text.push_str(" n");
+            base64::encode(&self.note, &mut text);
+        }
         let mut at = self.committed;
         for &(start, end) in &self.runs {
             let before = text.len();
@@ -85,7 +109,7 @@ impl Checkpoint {
     pub fn parse(committed: u64, metadata: &str) -> Result<Self, String> {
         let mut checkpoint = Self::fresh(committed);
         let wrong = || format!("`{metadata}` is not the progress of an Umbra reader");
-        let mut words = metadata.split_ascii_whitespace();
+        let mut words = metadata.split_ascii_whitespace().peekable();
         let Some(reserved) = words.next() else {
             return Ok(checkpoint);
         };
@@ -94,6 +118,10 @@ impl Checkpoint {
             .and_then(|ahead| ahead.parse::<u64>().ok())
             .and_then(|ahead| committed.checked_add(ahead))
             .ok_or_else(wrong)?;
+        if let Some(note) = words.next_if(|word| word.starts_with('n')) {
+            let note = base64::decode(&note[1..]).filter(|note| note.len() <= MAX_NOTE);
+            checkpoint.note = note.ok_or_else(wrong)?.into();
+        }
         let mut at = committed;
         for word in words {
             let run = word.split_once('+').and_then(|(gap, length)| {
@@ -121,6 +149,7 @@ impl Progress {
             reserved: from.reserved.max(from.committed),
             asked: from.reserved.max(from.committed),
             inherited: from.reserved,
+            note: from.note.clone(),
             changed: false,
         };
         for &(start, end) in &from.runs {
@@ -184,6 +213,20 @@ impl Progress {
         self.settle_run(offset, offset + 1);
     }
 
+    /// What the user last noted, or a predecessor.
+    #[must_use]
+    pub fn note(&self) -> &Bytes {
+        &self.note
+    }
+
+    /// Notes this from now on.
+    pub fn set_note(&mut self, note: Bytes) {
+        if self.note != note {
+            self.note = note;
+            self.changed = true;
+        }
+    }
+
     /// Whether a new checkpoint should be committed at the next interval.
     #[must_use]
     pub fn changed(&self) -> bool {
@@ -233,6 +276,7 @@ impl Progress {
             committed: self.committed,
             reserved: reserved.max(self.committed),
             runs: self.runs.iter().map(|(&start, &end)| (start, end)).collect(),
+            note: self.note.clone(),
         }
     }
 
@@ -272,5 +316,6 @@ impl Progress {
     }
 }
 
+mod base64;
 #[cfg(test)]
 mod tests;

@@ -4,16 +4,19 @@
 //!
 //! The queue needs no bound of its own: it never holds more than two entries for
 //! each delivery that is out, and those are bounded by the reader's high mark, or
-//! by whoever uncounted them. Decides nothing about progress; the owner drains it.
+//! by whoever uncounted them. Notes about partitions take the same way, so that
+//! draining never sees a later act of the user without an earlier one; of each
+//! partition the last is kept. Decides nothing about progress; the owner drains it.
 
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 
-use crate::Delivery;
+use crate::{Delivery, progress::MAX_NOTE};
 
 /// What became of one delivery.
 #[derive(Debug)]
@@ -49,9 +52,19 @@ pub(crate) enum End {
     Uncounted,
 }
 
-/// The shared queue of settled deliveries.
+/// Notes by partition, each with the assignment it is about.
+pub(crate) type Notes = BTreeMap<u32, (u32, Bytes)>;
+
+/// What the user did since it was drained last.
+#[derive(Default)]
+struct State {
+    settled: Vec<Settled>,
+    notes: Notes,
+}
+
+/// The shared queue of settled deliveries, and of notes.
 pub(crate) struct SettleQueue {
-    settled: Mutex<Vec<Settled>>,
+    state: Mutex<State>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -59,29 +72,46 @@ impl SettleQueue {
     /// `wake` is called, on whatever thread settles a delivery, each time the
     /// queue stops being empty. It must be cheap and must not block.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { settled: Mutex::default(), wake: Box::new(wake) })
+        Arc::new(Self { state: Mutex::default(), wake: Box::new(wake) })
     }
 
     /// Moves everything settled so far into `into`, which should be empty: its
-    /// allocation is reused.
-    pub(crate) fn drain(&self, into: &mut Vec<Settled>) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+    /// allocation is reused. Returns the notes made so far.
+    pub(crate) fn drain(&self, into: &mut Vec<Settled>) -> Notes {
+        let mut state = self.state();
         if into.is_empty() {
-            std::mem::swap(&mut *settled, into);
+            std::mem::swap(&mut state.settled, into);
         } else {
-            into.append(&mut settled);
+            into.append(&mut state.settled);
         }
+        std::mem::take(&mut state.notes)
+    }
+
+    /// Notes something about a partition in this assignment of it, instead of what
+    /// was noted before. A note that is too long is refused: told, and not kept.
+    pub(crate) fn note(&self, partition: u32, epoch: u32, note: Bytes) {
+        if note.len() > MAX_NOTE {
+            let bytes = note.len();
+            tracing::error!(partition, bytes, limit = MAX_NOTE, "a note is too long to be kept");
+            return;
+        }
+        self.state().notes.insert(partition, (epoch, note));
+        (self.wake)();
     }
 
     fn push(&self, one: Settled) {
         let first = {
-            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-            settled.push(one);
-            settled.len() == 1
+            let mut state = self.state();
+            state.settled.push(one);
+            state.settled.len() == 1
         };
         if first {
             (self.wake)();
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{LogError, settle::Token};
 pub enum Event {
     /// A record to handle.
     Delivery(Delivery),
-    /// These partitions are this reader's from now on, beginning at the offset.
-    Assigned(Vec<(u32, u64)>),
+    /// These partitions are this reader's from now on.
+    Assigned(Vec<Assigned>),
     /// No longer this reader's: unsent work of theirs is to be discarded (drop the
     /// deliveries), what is in flight settled soon: the log waits for it up to its
     /// deadline, then gives the partitions away.
@@ -44,6 +44,17 @@ pub enum Event {
     SetAside(Delivery),
 }
 
+/// A partition that has become a reader's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// Which.
+    pub partition: u32,
+    /// Where it begins.
+    pub offset: u64,
+    /// What its reader before last noted; empty without a group, and if nothing was.
+    pub note: Bytes,
+}
+
 /// The reading side: one member of a consumer group, or a reader without a group
 /// that never commits.
 ///
@@ -55,6 +66,11 @@ pub enum Event {
 /// contiguous prefix of what is done, committed every 200 ms and at `close`, together with
 /// the runs settled beyond it, which a successor does not deliver again.
 ///
+/// A note made with [`Tail::note`] is committed with progress, or alone if there is
+/// none: every later commit of the partition holds the last one. A commit that
+/// holds something `done` holds the notes made before that, and one that holds a
+/// note holds what was `done` before it.
+///
 /// A reader without a group must settle its deliveries too: it is how the
 /// read-ahead is bounded. Dropping a reader without `close` is what a crash is:
 /// what was done since the last commit may come again, as attempt 2.
@@ -65,6 +81,16 @@ pub trait Tail: Send {
     /// it is no longer fetched nor delivered, and deliveries of it that are dropped
     /// do not come again; progress keeps, and what is out may still be `done`.
     fn finish(&mut self, partition: u32);
+    /// Keeps this with the progress of the partition from now on, instead of what was
+    /// kept, for whoever is assigned it next. Cheap: the last one before a commit is
+    /// committed. Until the partition is somebody else's, also after
+    /// [`Event::Revoked`]: note first, then `done`, and the last commit holds both.
+    /// Above [`MAX_NOTE`] bytes it is refused (told in the log) and the one before
+    /// stays. Of a partition that is not this reader's, or without a group, nothing
+    /// is kept.
+    ///
+    /// [`MAX_NOTE`]: crate::progress::MAX_NOTE
+    fn note(&mut self, partition: u32, note: Bytes);
     /// Commits what is done and leaves the group; undone deliveries will be
     /// delivered to a successor. `Err` at the deadline.
     fn close(self, deadline: Duration) -> impl Future<Output = Result<(), LogError>> + Send;
@@ -108,6 +134,12 @@ pub enum Start {
 pub struct TailOptions {
     /// Consumer group; `None` reads all partitions and commits nothing.
     pub group: Option<String>,
+    /// Kafka: makes it a static member of the group (`group.instance.id`), unique
+    /// within the group. One that comes back within the session timeout keeps its
+    /// partitions, and nothing moves; one that does not come back is replaced only
+    /// after it, since a static member does not say good-bye. A second member of
+    /// the same id ends the first. An embedded log has one reader per group anyway.
+    pub instance: Option<String>,
     /// Used where the group has no progress.
     pub start: Start,
     /// High mark of undone deliveries that are not uncounted, in bytes; resumes below
@@ -123,6 +155,7 @@ impl Default for TailOptions {
     fn default() -> Self {
         Self {
             group: None,
+            instance: None,
             start: Start::Earliest,
             read_ahead_bytes: 32 << 20,
             read_ahead_records: 20_000,

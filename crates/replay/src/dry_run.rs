@@ -137,6 +137,7 @@ async fn read(
     }
     let options = TailOptions {
         group: None,
+        instance: None,
         start: Start::At(
             spans.iter().map(|(partition, (start, _))| (*partition, *start)).collect(),
         ),
@@ -173,7 +174,9 @@ fn passed(event: Event) -> Vec<(u32, u64)> {
             delivery.done();
             vec![place]
         }
-        Event::Assigned(partitions) => partitions,
+        Event::Assigned(partitions) => {
+            partitions.iter().map(|one| (one.partition, one.offset)).collect()
+        }
         Event::CaughtUp { partition, offset } => vec![(partition, offset)],
         Event::Missing { partition, to, .. } => vec![(partition, to)],
         Event::Revoked(_) => Vec::new(),
@@ -234,8 +237,8 @@ impl<'a> Dry<'a> {
         match event {
             Event::Delivery(delivery) | Event::SetAside(delivery) => self.on_record(delivery),
             Event::Assigned(partitions) => {
-                for (partition, offset) in partitions {
-                    self.seen.restart(*partition, *offset);
+                for one in partitions {
+                    self.seen.restart(one.partition, one.offset);
                 }
             }
             Event::Missing { from, to, .. } if !self.again => {

@@ -185,6 +185,7 @@ impl<'a> Replay<'a> {
             let name = &prepared.target.name;
             let options = TailOptions {
                 group: Some(planned.group(self.log.name(), name)),
+                instance: None,
                 start: planned.start(),
                 read_ahead_bytes: room.reader_bytes,
                 read_ahead_records: room.reader_records,

@@ -12,7 +12,9 @@ pub async fn an_empty_log_is_caught_up_with(subject: &dyn Subject) {
     let mut assigned = BTreeMap::new();
     while assigned.len() < 3 {
         match reader.event().await {
-            Event::Assigned(partitions) => assigned.extend(partitions),
+            Event::Assigned(partitions) => {
+                assigned.extend(partitions.iter().map(|one| (one.partition, one.offset)));
+            }
             other => panic!("{other:?} before the partitions were assigned"),
         }
     }

@@ -17,7 +17,7 @@ use super::{
     group::Group,
 };
 use crate::{
-    Delivery, Event, LogError,
+    Assigned, Delivery, Event, LogError,
     progress::{Checkpoint, Progress},
     settle::{End, SettleQueue, Settled, Token},
 };
@@ -119,7 +119,7 @@ struct Part {
 
 impl Follower {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        (shared, settle): (Arc<Shared>, Arc<SettleQueue>),
         cursor: Cursor,
         group: Option<Group>,
         from: &[Checkpoint],
@@ -128,8 +128,7 @@ impl Follower {
         let part = |from| Part { progress: Progress::resume(from), finished: false, told: None };
         Self {
             shared,
-            // Nobody is woken: the thread looks often enough.
-            settle: SettleQueue::new(|| {}),
+            settle,
             cursor,
             group,
             parts: from.iter().map(part).collect(),
@@ -160,7 +159,11 @@ impl Follower {
     }
 
     fn follow(&mut self) -> Result<(), LogError> {
-        let start = |(at, part): (usize, &Part)| (at as u32, part.progress.committed());
+        let start = |(at, part): (usize, &Part)| Assigned {
+            partition: at as u32,
+            offset: part.progress.committed(),
+            note: part.progress.note().clone(),
+        };
         let assigned = self.parts.iter().enumerate().map(start).collect();
         self.events.push_back(Event::Assigned(assigned));
         let mut poll = POLL;
@@ -187,7 +190,6 @@ impl Follower {
 
     /// Takes what came back and what the reader asks for; true if it was the end.
     fn serve(&mut self) -> bool {
-        self.take_settled();
         let stop = {
             let mut control = self.shared.control();
             for partition in control.finished.drain(..) {
@@ -197,6 +199,8 @@ impl Follower {
             }
             control.stop.take()
         };
+        // Behind the wish to stop: what was settled before it is taken with it.
+        self.take_settled();
         match stop {
             None => false,
             Some(Stop::Abandon) => true,
@@ -210,7 +214,12 @@ impl Follower {
 
     fn take_settled(&mut self) {
         let mut settled = std::mem::take(&mut self.settled);
-        self.settle.drain(&mut settled);
+        let notes = self.settle.drain(&mut settled);
+        for (partition, (_, note)) in notes {
+            if let Some(part) = self.parts.get_mut(partition as usize) {
+                part.progress.set_note(note);
+            }
+        }
         for one in settled.drain(..) {
             if let Some(bytes) = one.freed {
                 self.undone.bytes -= bytes as usize;

@@ -11,8 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{io_error, lock::Lock, segment::Place};
-use crate::{LogError, progress::Checkpoint};
+use super::{
+    io_error,
+    lock::{Holder, Lock},
+    segment::Place,
+};
+use crate::{GroupState, LogError, Member, progress::Checkpoint};
 
 /// First line.
 const TITLE: &str = "umbra progress 1";
@@ -35,30 +39,52 @@ impl Group {
         place: &Place,
         name: &str,
     ) -> Result<(Self, BTreeMap<u32, Checkpoint>), LogError> {
-        let directory = match place {
-            Place::Directory(directory) => directory.join("groups"),
-            Place::Single(file) => with_suffix(file, ".groups"),
-        };
-        fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
-        let file = file_name(name);
-        let path = directory.join(&file);
+        let files = Files::of(place, name);
+        fs::create_dir_all(&files.directory).map_err(io_error("create", &files.directory))?;
         let what = format!(
             "group `{name}` of {} is being read (an embedded log has one reader per group, use Kafka to scale out)",
             place.root().display()
         );
-        let lock = Lock::take(&directory.join(format!("{file}.lock")), &what)?;
-        let progress = match fs::read_to_string(&path) {
-            Ok(text) => parse(&text).ok_or_else(|| {
-                LogError::Unusable(format!(
-                    "{} is not the progress of a group; remove it to begin again",
-                    path.display()
-                ))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
-        let partial = directory.join(format!("{file}.partial"));
+        let lock = Lock::take(&files.lock, &what)?;
+        let progress = files.progress()?;
+        let Files { path, partial, .. } = files;
         Ok((Self { path, partial, synced: None, _lock: lock }, progress))
+    }
+
+    /// How far the group is and who reads it.
+    pub(super) fn look(place: &Place, name: &str, partitions: u32) -> Result<GroupState, LogError> {
+        let files = Files::of(place, name);
+        let member = |Holder { process, host }| Member {
+            id: process.clone(),
+            instance: None,
+            client: process,
+            host,
+            partitions: (0..partitions).collect(),
+        };
+        Ok(GroupState {
+            partitions: files.progress()?.into_iter().map(|(at, one)| (at, one.into())).collect(),
+            members: Lock::holder(&files.lock)?.map(member).into_iter().collect(),
+        })
+    }
+
+    /// Forgets how far the group is, unless it is being read.
+    pub(super) fn delete(place: &Place, name: &str) -> Result<(), LogError> {
+        let files = Files::of(place, name);
+        if !files.lock.exists() {
+            return Ok(());
+        }
+        let what = format!("group `{name}` of {} is being read", place.root().display());
+        // It stays: whoever is about to take it must meet the same file.
+        let _lock = Lock::take(&files.lock, &what)?;
+        for path in [&files.path, &files.partial] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the group's progress.
@@ -80,6 +106,43 @@ impl Group {
             self.synced = Some(Instant::now());
         }
         fs::rename(&self.partial, &self.path).map_err(io_error("replace", &self.path))
+    }
+}
+
+/// Where a group is kept.
+struct Files {
+    directory: PathBuf,
+    path: PathBuf,
+    partial: PathBuf,
+    lock: PathBuf,
+}
+
+impl Files {
+    fn of(place: &Place, name: &str) -> Self {
+        let directory = match place {
+            Place::Directory(directory) => directory.join("groups"),
+            Place::Single(file) => with_suffix(file, ".groups"),
+        };
+        let file = file_name(name);
+        Self {
+            path: directory.join(&file),
+            partial: directory.join(format!("{file}.partial")),
+            lock: directory.join(format!("{file}.lock")),
+            directory,
+        }
+    }
+
+    fn progress(&self) -> Result<BTreeMap<u32, Checkpoint>, LogError> {
+        match fs::read_to_string(&self.path) {
+            Ok(text) => parse(&text).ok_or_else(|| {
+                LogError::Unusable(format!(
+                    "{} is not the progress of a group; remove it to begin again",
+                    self.path.display()
+                ))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(io_error("read", &self.path)(error)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     seek,
     segment::Place,
 };
-use crate::{Event, LogError, Start, Tail, TailOptions, progress::Checkpoint};
+use crate::{Event, LogError, Start, Tail, TailOptions, progress::Checkpoint, settle::SettleQueue};
 
 /// Reads an embedded log. Dropped without `close`, it leaves progress as last
 /// committed.
@@ -26,6 +27,7 @@ pub struct FileTail {
     shared: Arc<Shared>,
     events: VecDeque<Event>,
     finished: BTreeSet<u32>,
+    settle: Arc<SettleQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -48,7 +50,10 @@ impl FileTail {
         let shared = Arc::<Shared>::default();
         let limit =
             ReadAhead { bytes: options.read_ahead_bytes, records: options.read_ahead_records };
-        let follower = Follower::new(Arc::clone(&shared), cursor, group, &from, limit);
+        // Nobody is woken: the thread looks often enough.
+        let settle = SettleQueue::new(|| {});
+        let back = (Arc::clone(&shared), Arc::clone(&settle));
+        let follower = Follower::new(back, cursor, group, &from, limit);
         let thread = thread::Builder::new()
             .name("log-reader".to_owned())
             .spawn(move || {
@@ -60,6 +65,7 @@ impl FileTail {
             shared,
             events: VecDeque::new(),
             finished: BTreeSet::new(),
+            settle,
             thread: Some(thread),
         })
     }
@@ -114,7 +120,7 @@ fn begin(
                 end = span.high,
                 "progress is beyond the end of the log; going on at its end"
             );
-            return Checkpoint::fresh(span.high);
+            return checkpoint.anew(span.high);
         }
         Checkpoint::fresh(match start {
             Start::Earliest => span.low,
@@ -156,6 +162,10 @@ impl Tail for FileTail {
             self.shared.control().finished.push(partition);
             self.unpark();
         }
+    }
+
+    fn note(&mut self, partition: u32, note: Bytes) {
+        self.settle.note(partition, 0, note);
     }
 
     async fn close(mut self, deadline: Duration) -> Result<(), LogError> {

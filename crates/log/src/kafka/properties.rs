@@ -1,11 +1,9 @@
 //! Which librdkafka properties a user may set, and what each kind of client is
 //! given. Knows no broker: it only builds configurations.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
-
-use super::{client::Watch, token::TokenSource};
 
 /// Properties that follow from what a log promises, with the reason a user is told.
 const OWNED: &[(&str, &str)] = &[
@@ -65,25 +63,15 @@ pub fn problems(properties: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 /// Builds the configuration of each kind of client.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Properties {
     brokers: String,
     user: BTreeMap<String, String>,
-    token: Option<Arc<TokenSource>>,
 }
 
 impl Properties {
-    pub(super) fn new(
-        brokers: &[String],
-        user: &BTreeMap<String, String>,
-        token: Option<Arc<TokenSource>>,
-    ) -> Self {
-        Self { brokers: brokers.join(","), user: user.clone(), token }
-    }
-
-    /// What the context of each client is made of.
-    pub(super) fn watch(&self) -> Watch {
-        Watch::new(self.token.clone())
+    pub(super) fn new(brokers: &[String], user: &BTreeMap<String, String>) -> Self {
+        Self { brokers: brokers.join(","), user: user.clone() }
     }
 
     /// As the user wrote them, for messages.
@@ -95,10 +83,6 @@ impl Properties {
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "umbra");
-        if self.token.is_some() {
-            config.set("sasl.mechanism", "OAUTHBEARER");
-            config.set("security.protocol", "SASL_SSL");
-        }
         for (key, value) in &self.user {
             config.set(key, value);
         }

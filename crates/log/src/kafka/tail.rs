@@ -16,15 +16,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub(super) use self::poller::time_ns;
 use self::{
     group::Group,
     inbox::Inbox,
     poller::{Closing, Poller, Settings},
 };
 use super::admin::Admin;
-use crate::{Event, LogError, Start, Tail, TailOptions};
+use crate::{Event, LogError, Start, Tail, TailOptions, settle::SettleQueue};
 
 /// An assignment needs a group's name even where none is joined.
 const NO_GROUP: &str = "umbra-reader";
@@ -37,6 +39,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// by itself soon after, since a drop must not wait for brokers.
 pub struct KafkaTail {
     inbox: Arc<Inbox>,
+    queue: Arc<SettleQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,17 +62,18 @@ impl KafkaTail {
             Some(group) => admin.properties().member(group),
             None => admin.properties().reader(),
         };
-        if options.group.is_none() {
-            config.set("group.id", NO_GROUP);
+        match (&options.group, &options.instance) {
+            (None, _) => {
+                config.set("group.id", NO_GROUP);
+            }
+            (Some(_), Some(instance)) => {
+                config.set("group.instance.id", instance);
+            }
+            (Some(_), None) => {}
         }
-        let watch = admin.properties().watch();
-        let watch = match &options.group {
-            Some(group) => watch.member(group),
-            None => watch,
-        };
         let inbox = Arc::new(Inbox::default());
         let consumer = config
-            .create_with_context(Group::new(watch))
+            .create_with_context(Group::new())
             .map_err(|error| admin.explain("opening the log for reading", &error))?;
         let poller = Poller::new(
             consumer,
@@ -78,6 +82,7 @@ impl KafkaTail {
                 topic: topic.to_owned(),
                 brokers: admin.properties().brokers().to_owned(),
                 grouped: options.group.is_some(),
+                instance: options.group.and(options.instance),
                 start,
                 settle: settle_deadline(&config),
                 read_ahead_bytes: options.read_ahead_bytes,
@@ -86,11 +91,12 @@ impl KafkaTail {
                     .unwrap_or(Duration::from_secs(10)),
             },
         )?;
+        let queue = poller.queue();
         let thread = thread::Builder::new()
             .name("kafka-consumer".into())
             .spawn(move || poller.run())
             .map_err(|error| LogError::Io(format!("no thread: {error}")))?;
-        Ok(Self { inbox, thread: Some(thread) })
+        Ok(Self { inbox, queue, thread: Some(thread) })
     }
 }
 
@@ -101,6 +107,12 @@ impl Tail for KafkaTail {
 
     fn finish(&mut self, partition: u32) {
         self.inbox.finish(partition);
+    }
+
+    fn note(&mut self, partition: u32, note: Bytes) {
+        if let Some(epoch) = self.inbox.assignment(partition) {
+            self.queue.note(partition, epoch, note);
+        }
     }
 
     async fn close(mut self, deadline: Duration) -> Result<(), LogError> {

@@ -85,7 +85,8 @@ fn a_clean_end_marks_no_more_than_was_delivered() {
 
 #[test]
 fn a_clean_end_keeps_the_mark_of_what_a_predecessor_may_have_done() {
-    let crashed = Checkpoint { committed: 5, reserved: 100, runs: vec![(7, 9)] };
+    let crashed =
+        Checkpoint { committed: 5, reserved: 100, runs: vec![(7, 9)], ..Checkpoint::fresh(0) };
     let mut progress = Progress::resume(&crashed);
     progress.deliver(5);
     progress.settle(5);
@@ -109,7 +110,8 @@ fn offsets_that_do_not_exist_hold_nothing_up() {
 #[test]
 fn runs_that_do_not_fit_are_left_out_highest_first() {
     let runs: Vec<_> = (0..5000u64).map(|n| (n * 10 + 5, n * 10 + 6)).collect();
-    let checkpoint = Checkpoint { committed: 0, reserved: 60_000, runs: runs.clone() };
+    let checkpoint =
+        Checkpoint { committed: 0, reserved: 60_000, runs: runs.clone(), ..Checkpoint::fresh(0) };
     let text = checkpoint.metadata();
     assert!(text.len() <= METADATA_LIMIT && text.len() > METADATA_LIMIT - 10);
     let read = Checkpoint::parse(0, &text).expect("readable");

@@ -95,7 +95,9 @@ async fn a_damaged_chunk_is_told_with_its_place_and_passed() {
     // They do not hold progress up.
     let mut again = group(&log, "g", Start::Earliest);
     match event(&mut again).await {
-        Event::Assigned(at) => assert_eq!(at, [(0, 800), (1, 800), (2, 800)]),
+        Event::Assigned(at) => {
+            assert_eq!(at.iter().map(|one| one.offset).collect::<Vec<_>>(), [800; 3])
+        }
         other => panic!("{other:?}"),
     }
 }

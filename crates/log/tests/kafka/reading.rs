@@ -12,7 +12,9 @@ use rdkafka::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
-use umbra_log::{Append, Appender, Delivery, Entry, Event, Log, LogTail, Start, Tail, TailOptions};
+use umbra_log::{
+    Append, Appender, Assigned, Delivery, Entry, Event, Log, LogTail, Start, Tail, TailOptions,
+};
 
 use crate::broker::{self, DEADLINE, Own, unique};
 
@@ -47,6 +49,10 @@ fn member(group: &str) -> TailOptions {
     TailOptions { group: Some(group.to_owned()), ..TailOptions::default() }
 }
 
+fn begins(list: &[Assigned]) -> Vec<(u32, u64)> {
+    list.iter().map(|one| (one.partition, one.offset)).collect()
+}
+
 fn number(delivery: &Delivery) -> u64 {
     std::str::from_utf8(&delivery.payload).expect("text").parse().expect("a number")
 }
@@ -68,7 +74,7 @@ async fn to_the_end(tail: &mut LogTail, ends: &BTreeMap<u32, u64>) -> Met {
     let mut met = Met::default();
     while met.ends != *ends {
         match next(tail).await {
-            Event::Assigned(list) => met.assigned.extend(list),
+            Event::Assigned(list) => met.assigned.extend(begins(&list)),
             Event::Delivery(delivery) => met.deliveries.push(delivery),
             Event::CaughtUp { partition, offset } => {
                 met.ends.insert(partition, offset);
@@ -330,7 +336,7 @@ async fn what_is_in_flight_may_be_settled_while_a_partition_goes() {
     held.into_iter().for_each(Delivery::done);
     append(&log, 2, 10, 11).await;
     match next_of(&mut second).await {
-        Event::Assigned(list) => assert_eq!(list, [(gone, 10)]),
+        Event::Assigned(list) => assert_eq!(begins(&list), [(gone, 10)]),
         other => panic!("{other:?}"),
     }
     match next_of(&mut second).await {
@@ -351,7 +357,7 @@ async fn what_is_not_settled_when_a_partition_goes_is_marked() {
     let (late, in_time) = held.into_iter().partition::<Vec<_>, _>(|one| one.offset % 2 == 0);
     in_time.into_iter().for_each(Delivery::done);
     match next_of(&mut second).await {
-        Event::Assigned(list) => assert_eq!(list, [(gone, 0)]),
+        Event::Assigned(list) => assert_eq!(begins(&list), [(gone, 0)]),
         other => panic!("{other:?}"),
     }
     let mut again = Vec::new();
@@ -375,7 +381,7 @@ async fn what_is_not_settled_when_a_partition_goes_is_marked() {
 async fn settling_late_does_not_move_the_next_owner() {
     let (log, first, mut second, held, gone) = held_at_revocation("late").await;
     let group_left = match next_of(&mut second).await {
-        Event::Assigned(list) => list,
+        Event::Assigned(list) => begins(&list),
         other => panic!("{other:?}"),
     };
     assert_eq!(group_left, [(gone, 0)]);
@@ -521,7 +527,9 @@ async fn added_partitions_are_found_and_read_from_their_beginning() {
         while new.get(&1).map_or(0, Vec::len) < 20 || new.get(&2).map_or(0, Vec::len) < 20 {
             match next_of(&mut tail).await {
                 Event::Delivery(one) => new.entry(one.partition).or_default().push(one.offset),
-                Event::Assigned(list) => assert!(list.iter().all(|one| one.1 == 0), "{list:?}"),
+                Event::Assigned(list) => {
+                    assert!(list.iter().all(|one| one.offset == 0), "{list:?}")
+                }
                 other => panic!("{other:?}"),
             }
         }

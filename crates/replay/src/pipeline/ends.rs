@@ -6,7 +6,7 @@ mod journal;
 
 use std::time::{Duration, Instant};
 
-use umbra_log::Tail;
+use umbra_log::{Assigned, Tail};
 
 use super::{Pipeline, Stage, hint::Hint};
 use crate::{
@@ -104,11 +104,11 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn on_assigned(&mut self, partitions: &[(u32, u64)]) {
+    pub(super) fn on_assigned(&mut self, partitions: &[Assigned]) {
         let now = self.now();
         let ends_known = !self.job.planned.live
             && self.job.planned.partitions.values().all(|(_, end)| end.is_some());
-        for (number, offset) in partitions {
+        for Assigned { partition: number, offset, .. } in partitions {
             self.seen.restart(*number, *offset);
             let partition = self.partitions.entry(*number).or_insert_with(|| Partition {
                 // Born after the plan was made: nothing of a window that was over

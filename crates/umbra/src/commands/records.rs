@@ -47,6 +47,7 @@ impl Records {
         };
         let options = TailOptions {
             group: None,
+            instance: None,
             start,
             read_ahead_bytes: 32 << 20,
             read_ahead_records: 16 << 10,

@@ -25,6 +25,7 @@ fn progress_is_read_as_it_was_committed() {
                 committed: 1 << 40,
                 reserved: (1 << 40) + 9,
                 runs: vec![((1 << 40) + 2, (1 << 40) + 3)],
+                note: bytes::Bytes::from_static(b"seen\0"),
             },
         ),
     ]);

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::poller::Closing;
-use crate::{Delivery, Event, LogError};
+use crate::{Assigned, Delivery, Event, LogError};
 
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -25,6 +25,8 @@ struct State {
     items: VecDeque<Item>,
     /// The assignment of each partition that the user knows of.
     seen: BTreeMap<u32, u32>,
+    /// The same, also of those he was told are gone.
+    last: BTreeMap<u32, u32>,
     /// Partitions the user wants no more of, in this assignment.
     finished: BTreeMap<u32, u32>,
     /// The thread was not told of these yet.
@@ -39,7 +41,7 @@ struct State {
 enum Item {
     Assigned {
         epoch: u32,
-        partitions: Vec<(u32, u64)>,
+        partitions: Vec<Assigned>,
     },
     Revoked(Vec<u32>),
     Delivery {
@@ -94,6 +96,12 @@ impl Inbox {
         state.discard(|one| one == partition, Some(epoch));
     }
 
+    /// The assignment in which the user met the partition last: he may still be
+    /// settling what he holds of it.
+    pub(super) fn assignment(&self, partition: u32) -> Option<u32> {
+        self.state().last.get(&partition).copied()
+    }
+
     pub(super) fn close(&self, closing: Closing) {
         self.state().closing = Some(closing);
     }
@@ -128,7 +136,7 @@ impl Inbox {
         let _ = self.push(partition, epoch, Item::About { epoch, partition, event });
     }
 
-    pub(super) fn assigned(&self, epoch: u32, partitions: Vec<(u32, u64)>) {
+    pub(super) fn assigned(&self, epoch: u32, partitions: Vec<Assigned>) {
         self.state().items.push_back(Item::Assigned { epoch, partitions });
         self.arrived.notify_one();
     }
@@ -152,7 +160,7 @@ impl Inbox {
         let unseen = state.discard(|one| partitions.contains_key(&one), None);
         for item in &mut state.items {
             if let Item::Assigned { partitions: new, .. } = item {
-                new.retain(|(partition, _)| !partitions.contains_key(partition));
+                new.retain(|one| !partitions.contains_key(&one.partition));
             }
         }
         state.items.retain(
@@ -207,7 +215,8 @@ impl State {
         };
         Some(Ok(match item {
             Item::Assigned { epoch, partitions } => {
-                self.seen.extend(partitions.iter().map(|(partition, _)| (*partition, epoch)));
+                self.seen.extend(partitions.iter().map(|one| (one.partition, epoch)));
+                self.last.extend(partitions.iter().map(|one| (one.partition, epoch)));
                 Event::Assigned(partitions)
             }
             Item::Revoked(partitions) => {

@@ -113,7 +113,9 @@ impl Partition {
         if offset < self.fetched {
             // Begun anew: what was settled means other records now.
             self.forget_held();
-            self.progress = Progress::resume(&Checkpoint::fresh(offset));
+            let anew =
+                Checkpoint { note: self.progress.note().clone(), ..Checkpoint::fresh(offset) };
+            self.progress = Progress::resume(&anew);
         }
         self.fetched = offset;
         self.told_end = None;

@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) topic: String,
     pub(super) brokers: String,
     pub(super) grouped: bool,
+    /// Its name, if it is a static member.
+    pub(super) instance: Option<String>,
     /// Never `Latest`: that was looked up.
     pub(super) start: Start,
     /// How long a revoked partition waits for what is in flight.
@@ -102,6 +104,11 @@ impl Poller {
             looked_for_partitions: None,
             stop: false,
         })
+    }
+
+    /// Where its user's acts go.
+    pub(super) fn queue(&self) -> Arc<SettleQueue> {
+        Arc::clone(&self.desk.queue)
     }
 
     pub(super) fn run(mut self) {
@@ -173,6 +180,15 @@ impl Poller {
             KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 self.rebalancing.out_of_range = true;
             }
+            error if error.rdkafka_error_code() == Some(Code::FencedInstanceId) => {
+                self.desk.inbox.fail(LogError::Held(format!(
+                    "another reader has joined as instance `{}` and taken the place of this one \
+                     in reading {}: instance ids must differ",
+                    self.settings.instance.as_deref().unwrap_or_default(),
+                    self.settings.topic
+                )));
+                self.stop = true;
+            }
             KafkaError::MessageConsumptionFatal(_) => {
                 self.fail("reading the log", error);
                 self.stop = true;
@@ -201,7 +217,12 @@ impl Poller {
 
     pub(super) fn settle(&mut self) {
         let mut settled = std::mem::take(&mut self.settled);
-        self.desk.queue.drain(&mut settled);
+        for (number, (epoch, note)) in self.desk.queue.drain(&mut settled) {
+            let partition = self.partitions.get_mut(&number);
+            if let Some(partition) = partition.filter(|one| one.epoch == epoch) {
+                partition.progress.set_note(note);
+            }
+        }
         for one in settled.drain(..) {
             if let Some(partition) = self.partitions.get_mut(&one.partition)
                 && partition.epoch == one.epoch
@@ -347,7 +368,7 @@ impl Drop for EndGuard {
     }
 }
 
-fn time_ns(timestamp: Timestamp) -> u64 {
+pub(in crate::kafka) fn time_ns(timestamp: Timestamp) -> u64 {
     let millis = timestamp.to_millis().unwrap_or(0);
     u64::try_from(millis).unwrap_or(0).saturating_mul(1_000_000)
 }

@@ -19,7 +19,7 @@ use super::{
     partition::Partition,
     poller::{ASK, Poller},
 };
-use crate::{Event, LogError, Start, kafka::client::explain, progress::Checkpoint};
+use crate::{Assigned, Event, LogError, Start, kafka::client::explain, progress::Checkpoint};
 
 /// Pause between two attempts at what the brokers did not answer.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -146,7 +146,7 @@ impl Poller {
         let found = self.find(numbers)?;
         self.rebalancing.epoch += 1;
         let epoch = self.rebalancing.epoch;
-        let (mut begins, mut missing) = (Vec::new(), Vec::new());
+        let (mut begins, mut missing) = (Vec::<Assigned>::new(), Vec::new());
         for &number in numbers {
             let mut from = found.committed.get(&number).cloned().unwrap_or_else(|| {
                 Checkpoint::fresh(match &self.settings.start {
@@ -155,10 +155,11 @@ impl Poller {
                 })
             });
             missing.extend(repair(&mut from, number, &found));
-            begins.push((number, from.committed));
+            let (offset, note) = (from.committed, from.note.clone());
+            begins.push(Assigned { partition: number, offset, note });
             self.partitions.insert(number, Partition::new(number, epoch, &from));
         }
-        let at = begins.iter().map(|&(number, at)| (number, Offset::Offset(at as i64)));
+        let at = begins.iter().map(|one| (one.partition, Offset::Offset(one.offset as i64)));
         self.consumer.incremental_assign(&self.list_at(at)?)?;
         // A pause outlives the assignment it was made in.
         if let Err(error) = self.consumer.resume(&self.list(numbers.iter().copied())) {
@@ -376,7 +377,7 @@ fn repair(from: &mut Checkpoint, partition: u32, found: &Found) -> Option<(u32, 
         return Some((partition, Event::Missing { partition, from: at, to: low, reason }));
     }
     if at > high {
-        *from = Checkpoint::fresh(low);
+        *from = from.anew(low);
         let reason = format!(
             "the next offset to read of partition {partition} was {at} and the partition ends at \
              {high}: the topic was made anew, or the brokers lost records; going on at {low}"

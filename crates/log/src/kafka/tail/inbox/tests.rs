@@ -9,6 +9,11 @@ fn delivery(queue: &Arc<SettleQueue>, partition: u32, epoch: u32, offset: u64) -
     Delivery::new((partition, offset), 0, 1, Bytes::new(), Token::new(queue, epoch, 1))
 }
 
+fn assigned<const N: usize>(partitions: [(u32, u64); N]) -> Vec<Assigned> {
+    let one = |(partition, offset)| Assigned { partition, offset, note: Bytes::new() };
+    partitions.map(one).into()
+}
+
 /// What comes out, in short.
 fn heard(inbox: &Inbox) -> Vec<String> {
     let mut heard = Vec::new();
@@ -16,7 +21,10 @@ fn heard(inbox: &Inbox) -> Vec<String> {
         heard.push(match event {
             Ok(Event::Delivery(one)) => format!("{}/{}", one.partition, one.offset),
             Ok(Event::SetAside(one)) => format!("aside {}/{}", one.partition, one.offset),
-            Ok(Event::Assigned(list)) => format!("+{list:?}"),
+            Ok(Event::Assigned(list)) => {
+                let list: Vec<_> = list.iter().map(|one| (one.partition, one.offset)).collect();
+                format!("+{list:?}")
+            }
             Ok(Event::Revoked(list)) => format!("-{list:?}"),
             Ok(Event::CaughtUp { partition, offset }) => format!("end {partition}/{offset}"),
             Ok(Event::Missing { partition, .. }) => format!("gap {partition}"),
@@ -28,14 +36,14 @@ fn heard(inbox: &Inbox) -> Vec<String> {
 
 fn discarded(queue: &SettleQueue) -> Vec<u64> {
     let mut settled = Vec::new();
-    queue.drain(&mut settled);
+    assert!(queue.drain(&mut settled).is_empty(), "nothing was noted");
     settled.iter().filter(|one| matches!(one.end, End::Discarded)).map(|one| one.offset).collect()
 }
 
 #[test]
 fn what_was_not_seen_is_taken_back_and_the_news_comes_first() {
     let (inbox, queue) = (Inbox::default(), SettleQueue::new(|| {}));
-    inbox.assigned(1, vec![(0, 5), (1, 0)]);
+    inbox.assigned(1, assigned([(0, 5), (1, 0)]));
     for offset in 5..8 {
         inbox.deliver(1, delivery(&queue, 0, 1, offset), Turn::First);
         inbox.deliver(1, delivery(&queue, 1, 1, offset), Turn::First);
@@ -54,17 +62,17 @@ fn what_was_not_seen_is_taken_back_and_the_news_comes_first() {
 #[test]
 fn partitions_that_came_and_went_unheard_are_not_mentioned() {
     let (inbox, queue) = (Inbox::default(), SettleQueue::new(|| {}));
-    inbox.assigned(1, vec![(0, 0), (1, 0)]);
+    inbox.assigned(1, assigned([(0, 0), (1, 0)]));
     inbox.deliver(1, delivery(&queue, 0, 1, 0), Turn::First);
     inbox.revoke(&[(0, 1)].into());
-    inbox.assigned(2, vec![(0, 0)]);
+    inbox.assigned(2, assigned([(0, 0)]));
     inbox.deliver(2, delivery(&queue, 0, 2, 0), Turn::First);
     assert_eq!(heard(&inbox), ["+[(1, 0)]", "+[(0, 0)]", "0/0"]);
     // Once heard of, its end is heard of, before it comes again.
     inbox.revoke(&[(0, 2)].into());
-    inbox.assigned(3, vec![(0, 0)]);
+    inbox.assigned(3, assigned([(0, 0)]));
     inbox.revoke(&[(0, 3)].into());
-    inbox.assigned(4, vec![(0, 0)]);
+    inbox.assigned(4, assigned([(0, 0)]));
     assert_eq!(heard(&inbox), ["-[0]", "+[(0, 0)]"]);
 }
 
@@ -73,7 +81,7 @@ fn a_partition_is_finished_as_long_as_it_is_assigned() {
     let (inbox, queue) = (Inbox::default(), SettleQueue::new(|| {}));
     inbox.finish(0);
     assert_eq!(inbox.newly_finished(), [0; 0], "it is not there yet");
-    inbox.assigned(1, vec![(0, 0)]);
+    inbox.assigned(1, assigned([(0, 0)]));
     inbox.deliver(1, delivery(&queue, 0, 1, 0), Turn::First);
     drop(inbox.state().take());
     inbox.finish(0);
@@ -82,7 +90,7 @@ fn a_partition_is_finished_as_long_as_it_is_assigned() {
     assert_eq!(inbox.newly_finished(), [0]);
     // The next assignment is another matter, also before its news were heard.
     inbox.revoke(&[(0, 1)].into());
-    inbox.assigned(2, vec![(0, 0)]);
+    inbox.assigned(2, assigned([(0, 0)]));
     inbox.deliver(2, delivery(&queue, 0, 2, 1), Turn::First);
     assert_eq!(heard(&inbox), ["-[0]", "+[(0, 0)]", "0/1"]);
 }

@@ -4,6 +4,7 @@ use std::{
 };
 
 use super::*;
+use crate::Assigned;
 
 const MARKS: Marks = Marks { bytes: 10_000, records: 8 };
 
@@ -15,7 +16,10 @@ struct Bench {
 impl Bench {
     fn new(from: &Checkpoint, grouped: bool) -> Self {
         let desk = Desk { inbox: Arc::default(), queue: SettleQueue::new(|| {}), grouped };
-        desk.inbox.assigned(1, vec![(0, from.committed)]);
+        desk.inbox.assigned(
+            1,
+            vec![Assigned { partition: 0, offset: from.committed, note: Bytes::new() }],
+        );
         Self { partition: Partition::new(0, 1, from), desk }
     }
 
@@ -96,7 +100,12 @@ fn a_gap_wider_than_a_reservation_does_not_stop_it() {
 
 #[test]
 fn what_a_predecessor_settled_is_skipped_and_what_it_may_have_sent_is_marked() {
-    let from = Checkpoint { committed: 2, reserved: 8, runs: vec![(3, 5), (6, 7)] };
+    let from = Checkpoint {
+        committed: 2,
+        reserved: 8,
+        runs: vec![(3, 5), (6, 7)],
+        ..Checkpoint::fresh(0)
+    };
     let mut bench = Bench::new(&from, true);
     bench.arrive(2..12);
     bench.reserve();
@@ -175,6 +184,7 @@ fn given_up_it_waits_for_what_was_seen_and_forgets_the_rest() {
     bench.settle();
     assert!(bench.partition.is_idle());
     // Offsets 4 to 9,000 do not exist.
-    let expected = Checkpoint { committed: 2, reserved: 2, runs: vec![(4, 9_000)] };
+    let expected =
+        Checkpoint { committed: 2, reserved: 2, runs: vec![(4, 9_000)], ..Checkpoint::fresh(0) };
     assert_eq!(bench.partition.progress.last_checkpoint(), expected);
 }
