@@ -386,6 +386,7 @@ impl Lane {
             lanes: self.identity.lanes,
             host: self.identity.host.clone(),
             labels: self.identity.labels.clone().into_iter().collect(),
+            rules: Vec::new(),
         }
     }
 }

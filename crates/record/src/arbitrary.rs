@@ -156,6 +156,7 @@ fn mark() -> impl Strategy<Value = pb::Mark> {
             lanes,
             host,
             labels,
+            rules: Vec::new(),
         },
     )
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod arbitrary;
 pub mod authority;
+pub mod coding;
 pub mod decode;
 pub mod encode;
 pub mod fields;
@@ -13,6 +14,8 @@ pub mod hash;
 pub mod id;
 pub mod json;
 pub mod marker;
+pub mod redact;
+pub mod seal;
 pub mod select;
 
 /// The wire contract, generated from `proto/umbra/v1` (its comments are the

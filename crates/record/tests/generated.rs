@@ -9,6 +9,7 @@ use prost::Message;
 
 const RECORD: &str = "umbra/v1/record.proto";
 const JOB: &str = "umbra/v1/job.proto";
+const KEYS: &str = "umbra/v1/keys.proto";
 
 #[test]
 fn generated_code_equals_proto() {
@@ -17,7 +18,7 @@ fn generated_code_equals_proto() {
         .bytes(["."])
         .btree_map(["."])
         .out_dir(out.path())
-        .compile_fds(protox::compile([RECORD, JOB], [proto()]).expect("proto files compile"))
+        .compile_fds(protox::compile([RECORD, JOB, KEYS], [proto()]).expect("proto files compile"))
         .expect("code is generated");
     let fresh = std::fs::read(out.path().join("umbra.v1.rs")).unwrap();
     keep_equal("umbra.v1.rs", &fresh);

@@ -241,6 +241,7 @@ fn mark() -> pb::Mark {
         lanes: 4,
         host: "node-1".into(),
         labels: labels(),
+        rules: vec!["credentials=seal".into()],
     }
 }
 

@@ -285,12 +285,18 @@ pub struct Mark {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The redaction rules of this agent, a line each, so that a reader can apply
+    /// them to other answers to the same requests. `rule_set` of a record is the
+    /// XXH3-128 of the lines, joined by line feeds.
+    #[prost(string, repeated, tag = "13")]
+    pub rules: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A value that was taken out of a message and encrypted to the recipients of
 /// its data key. Bound to record id, place and occurrence.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sealed {
-    /// `header:authorization`, `cookie:sid`, `query:token`, `form:…`, `json:…`.
+    /// `header:authorization`, `cookie:sid`, `set-cookie:sid`, `query:token`,
+    /// `form:pin`, or `json:` and a JSON pointer (RFC 6901).
     #[prost(string, tag = "1")]
     pub place: ::prost::alloc::string::String,
     /// Which of several equal places, from 0.
@@ -299,7 +305,8 @@ pub struct Sealed {
     /// Names the data key.
     #[prost(string, tag = "3")]
     pub key_id: ::prost::alloc::string::String,
-    /// XChaCha20-Poly1305.
+    /// XChaCha20-Poly1305; associated data: the request's id, the place, a zero byte
+    /// and the occurrence as four bytes (big-endian).
     #[prost(bytes = "bytes", tag = "4")]
     pub nonce: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "5")]
@@ -480,7 +487,7 @@ pub struct JobEntry {
     /// The process that wrote it.
     #[prost(bytes = "bytes", tag = "3")]
     pub member: ::prost::bytes::Bytes,
-    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "job_entry::Entry", tags = "8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub entry: ::core::option::Option<job_entry::Entry>,
 }
 /// Nested message and enum types in `JobEntry`.
@@ -501,6 +508,10 @@ pub mod job_entry {
         Steer(super::JobSteer),
         #[prost(message, tag = "14")]
         Deleted(super::JobDeleted),
+        #[prost(message, tag = "15")]
+        Share(super::PartitionShare),
+        #[prost(message, tag = "16")]
+        Sign(super::MemberSign),
     }
 }
 /// What a job is to do, in absolute terms, so that every replica at any later
@@ -547,7 +558,7 @@ pub struct PartitionPlan {
     pub end: ::core::option::Option<u64>,
 }
 /// The job's one clock: due = wall0 + (captured - t0) / speed.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClockEpoch {
     #[prost(string, tag = "1")]
     pub target: ::prost::alloc::string::String,
@@ -561,6 +572,47 @@ pub struct ClockEpoch {
     pub wall0_ns: u64,
     /// How far a fixed rate or its stages had come, in sends, at wall0.
     #[prost(uint64, tag = "6")]
+    pub rate_position: u64,
+    /// How many JobSteer entries of the run it takes into account. While there are
+    /// more, and nothing is paused, another epoch is due.
+    #[prost(uint32, tag = "7")]
+    pub steered: u32,
+    /// Instead of the pace of the plan.
+    #[prost(message, optional, tag = "8")]
+    pub pace: ::core::option::Option<Pace>,
+}
+/// Send number k of a rate belongs to partition k mod n of those n that take a share
+/// of it, in order of their numbers: at first all of the plan that have anything to
+/// read. A finished partition takes none from half a second after it was told. This
+/// entry says so of one that has nothing left to send, ahead of time; or the
+/// opposite, of one that was met after the plan was made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionShare {
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub run: u32,
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+    /// For sends that are due from then on.
+    #[prost(fixed64, tag = "4")]
+    pub from_ns: u64,
+    #[prost(bool, tag = "5")]
+    pub takes: bool,
+}
+/// A sign of life. Whoever starts while the job has a clock asks with one whether
+/// anybody still follows it; one of those who do answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberSign {
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub run: u32,
+    /// The member has just started; else it follows the clock.
+    #[prost(bool, tag = "3")]
+    pub joined: bool,
+    /// How far a rate has come, in sends.
+    #[prost(uint64, tag = "4")]
     pub rate_position: u64,
 }
 /// One partition of one target is finished.
@@ -592,6 +644,9 @@ pub struct TargetLeft {
     pub from_ns: u64,
     #[prost(fixed64, tag = "5")]
     pub to_ns: u64,
+    /// How far a rate had come, in sends.
+    #[prost(uint64, tag = "6")]
+    pub rate_position: u64,
 }
 /// The job is finished.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -658,8 +713,7 @@ pub struct PartitionNote {
     /// Capture time of the newest request settled.
     #[prost(fixed64, tag = "2")]
     pub captured_ns: u64,
-    /// Lanes met lately, newest first, as many as there is room for: a record of a
-    /// lane at or below its sequence has been met before.
+    /// Lanes met lately, newest first, as many as there is room for.
     #[prost(message, repeated, tag = "3")]
     pub lanes: ::prost::alloc::vec::Vec<LaneSeen>,
 }
@@ -671,6 +725,9 @@ pub struct LaneSeen {
     pub lane: u32,
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
+    /// The sequences from here to `sequence` have been met without a gap.
+    #[prost(uint64, tag = "4")]
+    pub first: u64,
 }
 /// What became of the requests of a partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -700,4 +757,22 @@ pub struct Counts {
     >,
     #[prost(uint64, tag = "8")]
     pub dead: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DataKey {
+    /// As in Sealed.key_id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The agent that seals with it, and since when.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub agent: ::prost::bytes::Bytes,
+    #[prost(fixed64, tag = "3")]
+    pub created_ns: u64,
+    /// Those who can open it: age recipients.
+    #[prost(string, repeated, tag = "4")]
+    pub recipients: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// An age file (<https://age-encryption.org/v1>) whose content is the key's 32
+    /// bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub wrapped: ::prost::bytes::Bytes,
 }

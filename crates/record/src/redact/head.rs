@@ -1,0 +1,169 @@
+//! Secrets in the head of a message: header fields, cookies, the query.
+
+use std::borrow::Cow;
+
+use super::{
+    Action, CREDENTIALS, Compiled, Edit, Redaction, Secrets,
+    pairs::{self, Syntax},
+    place::{self, Place},
+};
+use crate::{
+    fields::{self, Fields},
+    seal,
+};
+
+/// A head after its secrets were taken out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedactedHead<'a> {
+    /// Of a request; `None` if it has none.
+    pub query: Option<Cow<'a, [u8]>>,
+    /// In the order received.
+    pub headers: Vec<(&'a [u8], Cow<'a, [u8]>)>,
+}
+
+/// Fields whose value is a URL, whose query may hold what the request's own may.
+const URLS: &[&str] = &["referer", "location", "content-location"];
+
+impl Redaction {
+    /// A head without its secrets; `None` if there are none in it, which costs no more
+    /// than looking. Trailer sections are headers without a query.
+    pub fn head<'a>(
+        &self,
+        query: Option<&'a [u8]>,
+        headers: &'a dyn Fields,
+        secrets: &mut Secrets<'_>,
+    ) -> Option<RedactedHead<'a>> {
+        let compiled = self.compiled.as_deref()?;
+        let in_query = compiled.of.query
+            && query.is_some_and(|query| {
+                let mut meant = false;
+                pairs::edit(query, Syntax::Form, |name, _| {
+                    meant |= compiled.query_action(name).is_some();
+                    Edit::Keep
+                });
+                meant
+            });
+        if !in_query && !fields::iter(headers).any(|(name, _)| compiled.may_concern(name)) {
+            return None;
+        }
+        let query = query.map(|text| match in_query {
+            true => compiled.query(text, secrets).map_or(Cow::Borrowed(text), Cow::Owned),
+            false => Cow::Borrowed(text),
+        });
+        let mut kept = Vec::with_capacity(headers.count());
+        for (name, value) in fields::iter(headers) {
+            match compiled.field(name, value, secrets) {
+                Edit::Keep => kept.push((name, Cow::Borrowed(value))),
+                Edit::With(new) => kept.push((name, Cow::Owned(new))),
+                Edit::Remove => {}
+            }
+        }
+        Some(RedactedHead { query, headers: kept })
+    }
+}
+
+impl Compiled {
+    /// Whether a field of this name may be changed by a rule.
+    fn may_concern(&self, name: &[u8]) -> bool {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        (self.credentials != Action::Keep && CREDENTIALS.iter().any(|one| is(one)))
+            || (self.of.cookies && (is("cookie") || is("set-cookie")))
+            || (self.of.query && URLS.iter().any(|one| is(one)))
+            || self.header_action(name).is_some()
+    }
+
+    fn header_action(&self, name: &[u8]) -> Option<Action> {
+        self.action(|place| {
+            matches!(place, Place::Header(wanted) if name.eq_ignore_ascii_case(wanted.as_bytes()))
+        })
+    }
+
+    pub(super) fn query_action(&self, name: &[u8]) -> Option<Action> {
+        self.action(|place| match place {
+            Place::Query(wanted) => name.eq_ignore_ascii_case(wanted.as_bytes()),
+            Place::Tokens => place::is_token_name(name),
+            _ => false,
+        })
+    }
+
+    fn query(&self, query: &[u8], secrets: &mut Secrets<'_>) -> Option<Vec<u8>> {
+        pairs::edit(query, Syntax::Form, |name, value| match self.query_action(name) {
+            Some(action) => secrets.edit(action, || place("query", name), value),
+            None => Edit::Keep,
+        })
+    }
+
+    /// What becomes of a field.
+    fn field(&self, name: &[u8], value: &[u8], secrets: &mut Secrets<'_>) -> Edit {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        if let Some(action) = self.header_action(name) {
+            return secrets.edit(action, || header_place(name), value);
+        }
+        let credential = CREDENTIALS.iter().any(|one| is(one));
+        let action = if credential { self.credentials } else { Action::Keep };
+        if is("set-cookie") {
+            return self.set_cookie(value, action, secrets);
+        }
+        if is("cookie") && self.of.cookies {
+            return changed(pairs::edit(value, Syntax::Cookies, |name, value| {
+                let action = self.cookie_action(name).unwrap_or(action);
+                secrets.edit(action, || place("cookie", name), value)
+            }));
+        }
+        if self.of.query && URLS.iter().any(|one| is(one)) {
+            return self.url(value, secrets);
+        }
+        secrets.edit(action, || header_place(name), value)
+    }
+
+    fn cookie_action(&self, name: &[u8]) -> Option<Action> {
+        self.action(|place| {
+            matches!(place, Place::Cookie(wanted) if name.eq_ignore_ascii_case(wanted.as_bytes()))
+        })
+    }
+
+    /// Only the value of the cookie is a secret: its name and attributes tell whether
+    /// an answer is the same.
+    fn set_cookie(&self, field: &[u8], action: Action, secrets: &mut Secrets<'_>) -> Edit {
+        let end = memchr::memchr(b';', field).unwrap_or(field.len());
+        let Some(equals) = memchr::memchr(b'=', &field[..end]) else { return Edit::Keep };
+        let name = field[..equals].trim_ascii();
+        let action = self.cookie_action(name).unwrap_or(action);
+        match secrets.edit(action, || place("set-cookie", name), &field[equals + 1..end]) {
+            Edit::With(new) => Edit::With([&field[..equals + 1], &new[..], &field[end..]].concat()),
+            other => other,
+        }
+    }
+
+    /// A URL's query. Nothing is put back there, so nothing is sealed either.
+    fn url(&self, value: &[u8], secrets: &mut Secrets<'_>) -> Edit {
+        let Some(mark) = memchr::memchr(b'?', value) else { return Edit::Keep };
+        let end = memchr::memchr(b'#', value).filter(|end| *end > mark).unwrap_or(value.len());
+        let edited = pairs::edit(&value[mark + 1..end], Syntax::Form, |name, value| {
+            match self.query_action(name) {
+                Some(Action::Seal) => Edit::With(seal::PLACEHOLDER.to_vec()),
+                Some(action) => secrets.edit(action, String::new, value),
+                None => Edit::Keep,
+            }
+        });
+        changed(edited.map(|query| [&value[..=mark], &query[..], &value[end..]].concat()))
+    }
+}
+
+fn changed(new: Option<Vec<u8>>) -> Edit {
+    match new {
+        // A field whose every pair was dropped says nothing any more.
+        Some(new) if new.is_empty() => Edit::Remove,
+        Some(new) => Edit::With(new),
+        None => Edit::Keep,
+    }
+}
+
+fn header_place(name: &[u8]) -> String {
+    place("header", &name.to_ascii_lowercase())
+}
+
+/// How a sealed value says where it was.
+pub(super) fn place(kind: &str, name: &[u8]) -> String {
+    format!("{kind}:{}", String::from_utf8_lossy(name))
+}

@@ -1,0 +1,280 @@
+use std::{io::Write, sync::Arc};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::seal::{DataKey, OpenError, Opener, Sealer};
+
+type Headers = Vec<(&'static str, &'static str)>;
+
+fn redaction(credentials: &str, redact: &[&str]) -> Redaction {
+    Redaction::new(&Rules {
+        credentials: Action::parse(credentials).unwrap(),
+        redact: redact.iter().map(|rule| (*rule).to_owned()).collect(),
+    })
+    .unwrap()
+}
+
+/// A sealer with a key of its own, and what opens its values.
+fn sealer() -> (Sealer, Opener) {
+    let key = Arc::new(DataKey::generate("k".to_owned()).unwrap());
+    let mut opener = Opener::default();
+    opener.add(&key);
+    (Sealer::new(key).unwrap(), opener)
+}
+
+/// What a record of this request would hold.
+fn recorded(
+    redaction: &Redaction,
+    sealer: Option<&mut Sealer>,
+    query: Option<&str>,
+    headers: &Headers,
+    body: Option<&[u8]>,
+) -> (pb::Request, Option<Vec<Bytes>>) {
+    let hash = HashKey::new(b"salt");
+    let mut secrets = Secrets { id: &[7; 16], hash: Some(&hash), sealer, sealed: Vec::new() };
+    let fields = headers.clone();
+    let new_body = body.and_then(|body| redaction.body(&fields, body, 1 << 20, &mut secrets));
+    let mut head =
+        redaction.head(query.map(str::as_bytes), &fields, &mut secrets).unwrap_or_else(|| {
+            RedactedHead {
+                query: query.map(|query| query.as_bytes().into()),
+                headers: fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes().into())).collect(),
+            }
+        });
+    if let Some(new) = &new_body {
+        head.fit(new.bytes.len());
+    }
+    let line = |(name, value): &(&[u8], std::borrow::Cow<'_, [u8]>)| pb::Header {
+        name: Bytes::copy_from_slice(name),
+        value: Bytes::copy_from_slice(value),
+    };
+    let request = pb::Request {
+        id: Bytes::from_static(&[7; 16]),
+        query: head.query.as_deref().map(Bytes::copy_from_slice),
+        headers: head.headers.iter().map(line).collect(),
+        sealed: secrets.sealed,
+        ..Default::default()
+    };
+    let body = body.map(|body| {
+        vec![match new_body {
+            Some(new) => new.bytes.into(),
+            None => Bytes::copy_from_slice(body),
+        }]
+    });
+    (request, body)
+}
+
+fn lines(request: &pb::Request) -> Vec<String> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    request.headers.iter().map(|one| format!("{}: {}", text(&one.name), text(&one.value))).collect()
+}
+
+fn headers() -> Headers {
+    vec![
+        ("Host", "shop"),
+        ("Authorization", "Bearer secret-1"),
+        ("cookie", "sid=secret-2; theme=dark"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", "52"),
+        ("Referer", "https://shop/?token=secret-3&page=2#top"),
+    ]
+}
+
+const BODY: &[u8] = br#"{"user":{"password":"secret-4","n":1.0},"token":null}"#;
+
+#[test]
+fn nothing_changes_without_rules_or_secrets() {
+    let nothing = redaction("keep", &[]);
+    assert!(nothing.is_nothing() && nothing.rule_set().is_empty() && nothing.text().is_empty());
+    let (request, body) = recorded(&nothing, None, Some("token=x"), &headers(), Some(BODY));
+    assert_eq!(lines(&request).len(), 6);
+    assert_eq!(body.unwrap()[0], BODY);
+    let all = redaction("drop", &["tokens=drop"]);
+    let harmless: Headers = vec![("host", "shop")];
+    let mut secrets = Secrets { id: &[7; 16], hash: None, sealer: None, sealed: Vec::new() };
+    assert_eq!(all.head(Some(b"a=1"), &harmless, &mut secrets), None);
+    assert_eq!(all.body(&harmless, br#"{"a":1}"#, 100, &mut secrets), None);
+}
+
+#[test]
+fn dropped_values_are_gone() {
+    let rules = redaction("drop", &["tokens=drop", "json:user.n=drop"]);
+    let (request, body) =
+        recorded(&rules, None, Some("a=1&access_token=secret-5"), &headers(), Some(BODY));
+    assert_eq!(request.query.as_deref(), Some(&b"a=1"[..]));
+    assert_eq!(
+        lines(&request),
+        [
+            "Host: shop",
+            "Content-Type: application/json",
+            "Content-Length: 11",
+            "Referer: https://shop/?page=2#top"
+        ]
+    );
+    assert_eq!(body.unwrap()[0], &br#"{"user":{}}"#[..]);
+}
+
+#[test]
+fn equal_values_have_equal_hashes() {
+    let rules =
+        redaction("keep", &["header:authorization=hash", "query:token=hash", "cookie:SID=hash"]);
+    let query = "token=secret-2";
+    let (request, _) = recorded(&rules, None, Some(query), &headers(), None);
+    let query = String::from_utf8(request.query.clone().unwrap().to_vec()).unwrap();
+    let hash = query.strip_prefix("token=").unwrap();
+    assert!(hash.starts_with(HASHED) && hash.len() == HASHED.len() + 32);
+    assert!(lines(&request).contains(&format!("cookie: sid={hash}; theme=dark")));
+    assert!(!format!("{request:?}").contains("secret-2"));
+}
+
+#[test]
+fn sealed_values_come_back_into_the_request() {
+    let rules = redaction("seal", &["tokens=seal"]);
+    let (mut sealer, opener) = sealer();
+    let mut all = headers();
+    all.push(("x-api-key", "secret-6"));
+    all.push(("X-API-Key", "secret-7"));
+    let query = Some("a=1&token=secret-5&token=secret-8");
+    let (request, body) = recorded(&rules, Some(&mut sealer), query, &all, Some(BODY));
+    let kept = format!("{request:?} {body:?}");
+    assert!(!kept.contains("secret-"), "{kept}");
+    assert_eq!(request.sealed.len(), 8);
+
+    let (mut sent, mut whole) = (request.clone(), body.clone());
+    let restored = restore(&mut sent, &mut whole, Some(&opener), false).unwrap();
+    assert_eq!(restored, Restored { opened: 8, omitted: 0 });
+    assert_eq!(sent.query.as_deref(), query.map(str::as_bytes));
+    assert_eq!(whole.unwrap()[0], BODY);
+    let mut wanted: Vec<String> = all.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+    wanted[4] = format!("Content-Length: {}", BODY.len());
+    wanted[5] = "Referer: https://shop/?token=umbra-sealed&page=2#top".to_owned();
+    assert_eq!(lines(&sent), wanted);
+
+    // Without the key, an error, or a request without those values.
+    let (mut sent, mut whole) = (request, body);
+    let error = restore(&mut sent.clone(), &mut whole, None, false).unwrap_err();
+    assert_eq!(error, OpenError::NoKey("k".to_owned()));
+    let restored = restore(&mut sent, &mut whole, None, true).unwrap();
+    assert_eq!(restored, Restored { opened: 0, omitted: 8 });
+    assert_eq!(sent.query.as_deref(), Some(&b"a=1"[..]));
+    assert_eq!(whole.unwrap()[0], &br#"{"user":{"n":1.0}}"#[..]);
+    assert!(!lines(&sent).iter().any(|line| line.contains("Authorization")));
+}
+
+#[test]
+fn a_clients_own_placeholder_stays_what_it_is() {
+    let rules = redaction("seal", &[]);
+    let (mut sealer, opener) = sealer();
+    let all: Headers = vec![("x-other", "umbra-sealed"), ("authorization", "umbra-sealed")];
+    let (mut request, _) = recorded(&rules, Some(&mut sealer), None, &all, None);
+    restore(&mut request, &mut None, Some(&opener), false).unwrap();
+    assert_eq!(lines(&request), ["x-other: umbra-sealed", "authorization: umbra-sealed"]);
+}
+
+#[test]
+fn cookies_of_answers_keep_their_names_and_attributes() {
+    let rules = redaction("hash", &["cookie:theme=drop"]);
+    let all: Headers =
+        vec![("Set-Cookie", "sid=s3cret; Path=/; HttpOnly"), ("set-cookie", "theme=x")];
+    let (request, _) = recorded(&rules, None, None, &all, None);
+    let lines = lines(&request);
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].starts_with("Set-Cookie: sid=umbra-hash:")
+            && lines[0].ends_with("; Path=/; HttpOnly")
+    );
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_cut() {
+    let rules = redaction("keep", &["tokens=drop"]);
+    let (request, body) = recorded(
+        &rules,
+        None,
+        None,
+        &vec![("content-type", "application/json"), ("content-length", "9"), ("etag", "x")],
+        Some(br#"{"a":1,"password":"hal"#),
+    );
+    assert_eq!(body.unwrap()[0], &br#"{"a":1,"password":"#[..]);
+    assert_eq!(lines(&request), ["content-type: application/json", "content-length: 18"]);
+    let unknown = vec![("content-type", "application/json"), ("content-encoding", "lzma")];
+    let (_, body) = recorded(&rules, None, None, &unknown, Some(b"whatever"));
+    assert!(body.unwrap()[0].is_empty());
+    let opaque = vec![("content-type", "image/png"), ("content-encoding", "lzma")];
+    let (_, body) = recorded(&rules, None, None, &opaque, Some(b"whatever"));
+    assert_eq!(body.unwrap()[0], &b"whatever"[..]);
+}
+
+#[test]
+fn compressed_bodies_are_decoded_and_stay_so() {
+    let rules = redaction("keep", &["json:password=drop"]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(br#"{"password":"x","b":2}"#).unwrap();
+    let headers: Headers = vec![("content-encoding", "gzip"), ("content-type", "text/plain")];
+    let (request, body) = recorded(&rules, None, None, &headers, Some(&gzip.finish().unwrap()));
+    assert_eq!(body.unwrap()[0], &br#"{"b":2}"#[..]);
+    assert_eq!(lines(&request), ["content-type: text/plain"]);
+}
+
+#[test]
+fn forms_are_understood() {
+    let rules = redaction("keep", &["form:pin=seal", "tokens=drop"]);
+    let (mut sealer, opener) = sealer();
+    let headers: Headers = vec![
+        ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+        ("content-length", "31"),
+    ];
+    let (mut request, mut body) =
+        recorded(&rules, Some(&mut sealer), None, &headers, Some(b"user=ann&pin=1234&password=x"));
+    assert_eq!(body.as_ref().unwrap()[0], &b"user=ann&pin=umbra-sealed"[..]);
+    restore(&mut request, &mut body, Some(&opener), false).unwrap();
+    assert_eq!(body.unwrap()[0], &b"user=ann&pin=1234"[..]);
+    assert_eq!(lines(&request)[1], "content-length: 17");
+}
+
+#[test]
+fn rules_are_named_by_what_they_say() {
+    let one = redaction("seal", &["header:X-A=drop", "json:users[].t=hash"]);
+    assert_eq!(one.text(), ["header:x-a=drop", "json:users.*.t=hash", "credentials=seal"]);
+    let same = Redaction::from_text(one.text()).unwrap();
+    assert_eq!((same.rule_set(), same.rule_set().len()), (one.rule_set(), 16));
+    assert_ne!(one.rule_set(), redaction("drop", &[]).rule_set());
+    assert!(
+        one.does(Action::Seal)
+            && one.does(Action::Hash)
+            && !redaction("drop", &[]).does(Action::Hash)
+    );
+    let problems = Redaction::new(&Rules {
+        credentials: Action::Seal,
+        redact: vec!["tokens".into(), "x=drop".into(), "json:a=keep".into()],
+    })
+    .unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}
+
+proptest! {
+    /// What was sealed comes back, whatever it was, and nothing of it was in the record.
+    #[test]
+    fn sealing_is_undone(
+        value in "[a-z0-9]{8,20}",
+        other in r#"[a-zA-Z0-9 ".,:{}\[\]]{0,20}"#,
+        times in 1usize..4,
+    ) {
+        let rules = redaction("seal", &["tokens=seal", "json:list.*=seal"]);
+        let (mut sealer, opener) = sealer();
+        let secret = format!("s3cret-{value}");
+        let list = vec![serde_json::json!({"x": secret}); times];
+        let text = serde_json::json!({"o": other, "token": secret, "list": list}).to_string();
+        let headers: Headers = vec![("content-type", "application/json")];
+        let query = format!("token={secret}&x=1");
+        let (mut request, mut body) =
+            recorded(&rules, Some(&mut sealer), Some(&query), &headers, Some(text.as_bytes()));
+        let kept = format!("{request:?} {body:?}");
+        prop_assert!(!kept.contains(&secret));
+        restore(&mut request, &mut body, Some(&opener), false).unwrap();
+        prop_assert_eq!(&body.unwrap()[0], text.as_bytes());
+        prop_assert_eq!(request.query.as_deref(), Some(query.as_bytes()));
+    }
+}
