@@ -12,12 +12,16 @@ mod group;
 mod journal;
 mod properties;
 mod tail;
+mod token;
+mod topic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use self::{
-    admin::{Admin, Topic, Wanted},
+    admin::Admin,
     properties::{Limits, Properties},
+    token::TokenSource,
+    topic::{Topic, Wanted},
 };
 use crate::{GroupState, LogError, LogOptions, Mode, Span, TailOptions};
 
@@ -53,7 +57,11 @@ impl KafkaLog {
         if !problems.is_empty() {
             return Err(LogError::Refused(format!("Kafka property {}", problems.join("; "))));
         }
-        let properties = Properties::new(brokers, &options.kafka);
+        let token = match &options.token_command {
+            Some(command) => Some(Arc::new(TokenSource::start(command)?)),
+            None => None,
+        };
+        let properties = Properties::new(brokers, &options.kafka, token);
         let admin = Admin::new(properties, options.connect_timeout)?;
         let wanted = Wanted {
             partitions: options.partitions,
@@ -63,11 +71,8 @@ impl KafkaLog {
         let wanted = (mode == Mode::Create).then_some(&wanted);
         let name = topic.to_owned();
         let topic = admin.open(topic, wanted).await?;
-        if mode == Mode::Create && topic.replicas > 1 && topic.min_insync < 2 {
-            tracing::warn!(
-                topic = name,
-                "min.insync.replicas is 1: a record can be lost with the one broker that has it"
-            );
+        if let Some(concern) = topic.concern().filter(|_| mode == Mode::Create) {
+            tracing::warn!(topic = name, "the topic may lose records: {concern}");
         }
         Ok(Self { name, topic, options, admin })
     }

@@ -64,6 +64,9 @@ pub struct LogOptions {
     pub retain_age: Option<Duration>,
     /// Kafka: properties of the user, passed to librdkafka.
     pub kafka: BTreeMap<String, String>,
+    /// Kafka: prints the token that clients sign in with (SASL OAUTHBEARER), run by
+    /// `sh -c`.
+    pub token_command: Option<String>,
     /// Kafka: copies of each record of a topic that does not exist yet; three, or as
     /// many as there are brokers, if not told.
     pub replicas: Option<u32>,
@@ -83,6 +86,7 @@ impl Default for LogOptions {
             retain_bytes: None,
             retain_age: None,
             kafka: BTreeMap::new(),
+            token_command: None,
             replicas: None,
             topic: BTreeMap::new(),
         }

@@ -1,5 +1,6 @@
 //! What is asked of the brokers about a topic: whether it is there and with which
-//! settings, creating it, what its partitions hold, and where a time begins.
+//! settings, creating it, what its partitions hold, and where a time begins. What a
+//! topic has to be is in `topic`.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,7 @@ use std::{
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, ResourceSpecifier},
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
     metadata::Metadata,
@@ -19,36 +20,16 @@ use tokio::task::spawn_blocking;
 use super::{
     client::{Watch, explain, sorted},
     properties::Properties,
+    token::hand_over,
+    topic::{Settings, Topic, Wanted},
 };
 use crate::{LogError, Span};
 
-/// Assumed where a broker does not let us read a topic's settings.
-const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
-/// What a broker is asked to wait for; the deadline is ours.
+/// Between two looks for what is not there yet.
 const STEP: Duration = Duration::from_millis(50);
-
-/// What a topic is, as far as it concerns a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub(super) partitions: u32,
-    pub(super) max_message_bytes: usize,
-    /// `None`: kept for ever, or not told.
-    pub(super) retention: Option<Duration>,
-    /// Copies of each record, and how many of them must be written before it
-    /// counts as durable.
-    pub(super) replicas: usize,
-    pub(super) min_insync: usize,
-}
-
-/// How a topic that is not there yet is made.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) partitions: u32,
-    /// `None`: three, or as many as there are brokers.
-    pub(super) replicas: Option<u32>,
-    /// Settings beyond those every log needs.
-    pub(super) settings: BTreeMap<String, String>,
-}
+/// How long an answer is waited for first; twice as long each time after that. Why
+/// there is none is told in between.
+const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A client that asks. Its calls wait for the network, so they run on the
 /// runtime's threads for that; none takes longer than `timeout`.
@@ -60,9 +41,9 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) fn new(properties: Properties, timeout: Duration) -> Result<Arc<Self>, LogError> {
-        let client = properties
+        let client: BaseConsumer<Watch> = properties
             .reader()
-            .create_with_context(Watch::default())
+            .create_with_context(properties.watch())
             .map_err(|error| explain("opening the log", properties.brokers(), &error, None))?;
         Ok(Arc::new(Self { properties, timeout, client }))
     }
@@ -102,22 +83,32 @@ impl Admin {
                 self.wait_for(name, deadline).await?
             }
         };
-        let settings = self.settings(name).await?;
-        let number = |key: &str| settings.get(key).and_then(|value| value.parse::<i64>().ok());
-        refuse(name, &settings)?;
-        Ok(Topic {
-            partitions,
-            max_message_bytes: number("max.message.bytes")
-                .and_then(|bytes| usize::try_from(bytes).ok())
-                .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
-            retention: number("retention.ms")
-                .and_then(|ms| u64::try_from(ms).ok())
-                .map(Duration::from_millis),
-            replicas,
-            min_insync: number("min.insync.replicas")
-                .and_then(|count| usize::try_from(count).ok())
-                .unwrap_or(1),
-        })
+        let created = found.partitions.is_none();
+        let settings = self.settings(name, deadline).await?;
+        settings.refuse(name)?;
+        let topic = settings.topic(partitions, replicas);
+        if let Some(wanted) = wanted.filter(|_| !created)
+            && let Some(differences) = topic.differs(wanted)
+        {
+            tracing::warn!(
+                topic = name,
+                "the topic was there before and is used as it is: {differences}"
+            );
+        }
+        Ok(topic)
+    }
+
+    /// Largest batch the topic takes now; `None`: we may not read its settings.
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    #[allow(dead_code, reason = "the writing side asks again while it runs")]
+    pub(super) async fn max_message_bytes(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<Option<usize>, LogError> {
+        let settings = self.settings(name, Instant::now() + self.timeout).await?;
+        Ok(settings.max_message_bytes())
     }
 
     /// How many partitions the topic has now.
@@ -197,15 +188,27 @@ impl Admin {
         Ok(offsets)
     }
 
+    /// Looks for the topic, until the deadline, or until it is known that looking
+    /// longer does not help.
     async fn look(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Found, LogError> {
-        let topic = name.to_owned();
-        let left = deadline.saturating_duration_since(Instant::now()).max(STEP);
-        let metadata = self
-            .blocking(&format!("looking for the topic {name}"), move |client, _| {
-                client.fetch_metadata(Some(&topic), left)
-            })
-            .await?;
-        Found::read(name, &metadata, self.properties.brokers())
+        let doing = format!("looking for the topic {name}");
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            let topic = name.to_owned();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = patience.min(left).max(STEP);
+            let answer = self
+                .ask(&doing, move |client, _| client.fetch_metadata(Some(&topic), wait))
+                .await?;
+            match answer {
+                Ok(metadata) => return Found::read(name, &metadata, self.properties.brokers()),
+                Err(error) if wait >= left || self.client.context().hopeless() => {
+                    return Err(self.explain(&doing, &error));
+                }
+                Err(error) => tracing::debug!(%error, "{doing}"),
+            }
+            patience *= 2;
+        }
     }
 
     /// Waits until a topic that was just made is known with leaders.
@@ -230,77 +233,108 @@ impl Admin {
     }
 
     async fn create(&self, name: &str, wanted: &Wanted, brokers: usize) -> Result<(), LogError> {
-        let replicas = wanted.replicas.unwrap_or(brokers.clamp(1, 3) as u32);
-        let mut topic =
-            NewTopic::new(name, wanted.partitions as i32, TopicReplication::Fixed(replicas as i32))
-                .set("message.timestamp.type", "CreateTime")
-                .set("cleanup.policy", "delete");
-        for (key, value) in &wanted.settings {
-            topic = topic.set(key, value);
-        }
         let admin = self.admin()?;
         let doing = format!("creating the topic {name}");
         let results = admin
-            .create_topics([&topic], &self.options())
+            .create_topics([&wanted.request(name, brokers)], &self.options())
             .await
             .map_err(|error| self.explain(&doing, &error))?;
         self.finish(admin).await;
         for result in results {
             match result {
+                Ok(_) => tracing::info!(topic = name, "created with {}", wanted.words(brokers)),
                 // Another agent was faster: its topic is as good as ours if it passes.
-                Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                Err((_, code)) => {
-                    return Err(sorted(
-                        code,
-                        format!(
-                            "{doing} with {} partitions and {replicas} replicas (Kafka at {}): {code}",
-                            wanted.partitions,
-                            self.properties.brokers()
-                        ),
-                    ));
-                }
+                Err((_, Code::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(self.not_created(name, wanted, brokers, code)),
             }
         }
         Ok(())
     }
 
-    /// The topic's settings; none if we may not read them.
-    async fn settings(&self, name: &str) -> Result<BTreeMap<String, String>, LogError> {
-        let admin = self.admin()?;
+    fn not_created(&self, name: &str, wanted: &Wanted, brokers: usize, code: Code) -> LogError {
+        let remedy = match code {
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => format!(
+                "; allow Create on the topic {name} (or on the cluster) by ACL, or create it \
+                 beforehand"
+            ),
+            Code::InvalidReplicationFactor => {
+                format!("; the cluster has {brokers} broker(s): choose --replicas accordingly")
+            }
+            Code::PolicyViolation => {
+                "; a policy of the cluster forbids it: create it as the policy wants".to_owned()
+            }
+            Code::InvalidConfig => "; one of these settings is not taken".to_owned(),
+            _ => String::new(),
+        };
+        sorted(
+            code,
+            format!(
+                "creating the topic {name} with {} (Kafka at {}): {code}{remedy}",
+                wanted.words(brokers),
+                self.properties.brokers()
+            ),
+        )
+    }
+
+    /// The topic's settings; none if we may not read them. A broker that has not
+    /// heard of a new topic yet is asked again.
+    async fn settings(&self, name: &str, deadline: Instant) -> Result<Settings, LogError> {
         let doing = format!("reading the settings of the topic {name}");
-        let resources = admin
-            .describe_configs([&ResourceSpecifier::Topic(name)], &self.options())
-            .await
-            .map_err(|error| self.explain(&doing, &error))?;
-        self.finish(admin).await;
-        let mut settings = BTreeMap::new();
-        for resource in resources {
-            match resource {
-                Ok(resource) => settings.extend(
-                    resource.entries.into_iter().filter_map(|one| Some((one.name, one.value?))),
-                ),
-                Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+        let admin = self.admin()?;
+        let settings = loop {
+            let asked = ResourceSpecifier::Topic(name);
+            let resources = admin
+                .describe_configs([&asked], &self.options())
+                .await
+                .map_err(|error| self.explain(&doing, &error))?;
+            let code = match resources.into_iter().next() {
+                Some(Ok(resource)) => {
+                    let entries = resource.entries.into_iter();
+                    let told =
+                        Settings(entries.filter_map(|one| Some((one.name, one.value?))).collect());
+                    if told.complete() {
+                        break told;
+                    }
+                    None
+                }
+                Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
                     tracing::warn!(
                         topic = name,
-                        "may not read the topic's settings: assuming Kafka's defaults"
+                        "may not read the topic's settings: assuming Kafka's defaults (allow \
+                         DescribeConfigs on the topic by ACL)"
                     );
+                    break Settings::default();
                 }
-                Err(code) => {
-                    return Err(sorted(
-                        code,
-                        format!("{doing} (Kafka at {}): {code}", self.properties.brokers()),
-                    ));
-                }
+                Some(Err(code)) => Some(code),
+                None => None,
+            };
+            let passing =
+                matches!(code, None | Some(Code::UnknownTopicOrPartition | Code::UnknownTopic));
+            if !passing || Instant::now() >= deadline {
+                let brokers = self.properties.brokers();
+                let code = code.unwrap_or(Code::OperationTimedOut);
+                return Err(sorted(code, format!("{doing} (Kafka at {brokers}): {code}")));
             }
-        }
+            tracing::debug!(topic = name, ?code, "a broker does not know the topic's settings yet");
+            tokio::time::sleep(STEP).await;
+        };
+        self.finish(admin).await;
         Ok(settings)
     }
 
-    fn admin(&self) -> Result<AdminClient<Watch>, LogError> {
-        self.properties
+    /// A client that may create, change and delete; it is signed in.
+    pub(super) fn admin(&self) -> Result<AdminClient<Watch>, LogError> {
+        let admin: AdminClient<Watch> = self
+            .properties
             .client()
-            .create_with_context(Watch::default())
-            .map_err(|error| self.explain("opening the log", &error))
+            .create_with_context(self.properties.watch())
+            .map_err(|error| self.explain("opening the log", &error))?;
+        if let Some(token) = admin.inner().context().token() {
+            token
+                .and_then(|token| hand_over(admin.inner(), token))
+                .map_err(|why| LogError::Refused(format!("signing in to Kafka: {why}")))?;
+        }
+        Ok(admin)
     }
 
     fn options(&self) -> AdminOptions {
@@ -319,8 +353,17 @@ impl Admin {
         doing: &str,
         call: impl FnOnce(&BaseConsumer<Watch>, Duration) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, LogError> {
+        self.ask(doing, call).await?.map_err(|error| self.explain(doing, &error))
+    }
+
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        doing: &str,
+        call: impl FnOnce(&BaseConsumer<Watch>, Duration) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<Result<T, KafkaError>, LogError> {
         let admin = Arc::clone(self);
         spawn_blocking(move || {
+            Watch::sign_in(&admin.client);
             let result = call(&admin.client, admin.timeout);
             // Log lines and errors wait until somebody polls.
             for _ in 0..16 {
@@ -331,8 +374,7 @@ impl Admin {
             result
         })
         .await
-        .map_err(|stopped| LogError::Unreachable(format!("{doing}: {stopped}")))?
-        .map_err(|error| self.explain(doing, &error))
+        .map_err(|stopped| LogError::Unreachable(format!("{doing}: {stopped}")))
     }
 }
 
@@ -366,26 +408,4 @@ impl Found {
             partitions: (!partitions.is_empty()).then_some((partitions.len() as u32, replicas)),
         })
     }
-}
-
-/// Refuses settings with which the promises of a log do not hold.
-fn refuse(name: &str, settings: &BTreeMap<String, String>) -> Result<(), LogError> {
-    let is = |key: &str, word: &str| {
-        settings.get(key).is_some_and(|value| value.split(',').any(|one| one.trim() == word))
-    };
-    if is("message.timestamp.type", "LogAppendTime") {
-        return Err(LogError::Refused(format!(
-            "the topic {name} has message.timestamp.type=LogAppendTime, which replaces the time a \
-             request was captured by the time it reached Kafka: set it to CreateTime, or use \
-             another topic"
-        )));
-    }
-    if is("cleanup.policy", "compact") {
-        return Err(LogError::Refused(format!(
-            "the topic {name} has cleanup.policy={}, which removes requests that share a key: set \
-             it to delete, or use another topic",
-            settings["cleanup.policy"]
-        )));
-    }
-    Ok(())
 }

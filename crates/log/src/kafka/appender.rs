@@ -4,6 +4,7 @@
 //! Kafka is away, and what to do then, is the caller's business.
 
 use std::{
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -11,6 +12,7 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{BorrowedMessage, DeliveryResult, Header, OwnedHeaders},
@@ -73,7 +75,7 @@ impl KafkaAppender {
             |error| explain("opening the log for appending", properties.brokers(), &error, None);
         let config = properties.producer(queue_bytes, limits);
         let single = Some(Single::new(config.clone(), topic, limits.record));
-        let reports = Reports { account: Arc::clone(&account), watch: Watch::default(), single };
+        let reports = Reports { account: Arc::clone(&account), watch: properties.watch(), single };
         let producer: BaseProducer<Reports> =
             config.create_with_context(reports).map_err(refused)?;
         let producer = Arc::new(producer);
@@ -290,8 +292,11 @@ impl Reports {
             return false;
         };
         let Some(time_ms) = lane.time(ticket.number()) else { return false };
-        let make =
-            || Self { account: Arc::clone(&self.account), watch: Watch::default(), single: None };
+        let make = || Self {
+            account: Arc::clone(&self.account),
+            watch: self.watch.another(),
+            single: None,
+        };
         single
             .send(message, time_ms, ticket, &self.account.end, make)
             .inspect_err(|again| tracing::debug!(%again, "a record cannot be sent again"))
@@ -300,6 +305,12 @@ impl Reports {
 }
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.watch.generate_oauth_token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.watch.log(level, facility, message);
     }

@@ -17,8 +17,9 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    admin::{Admin, Wanted},
+    admin::Admin,
     client::{Watch, explain},
+    topic::Wanted,
 };
 use crate::LogError;
 
@@ -90,7 +91,7 @@ impl KafkaJournal {
             .set("linger.ms", "0")
             // An entry that is not taken in time is an error its writer is told.
             .set("message.timeout.ms", admin.timeout().as_millis().max(1).to_string())
-            .create_with_context(Watch::default())
+            .create_with_context(admin.properties().watch())
             .map_err(|error| admin.explain(&format!("opening the topic {topic}"), &error))?;
         let shared = Shared { topic, admin: Arc::clone(admin), idle: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), producer })
@@ -182,7 +183,8 @@ impl Shared {
         }
         let mut config = self.admin.properties().reader();
         config.set("group.id", NO_GROUP);
-        let consumer = config.create_with_context(Watch::default()).map_err(|error| {
+        let watch = self.admin.properties().watch();
+        let consumer = config.create_with_context(watch).map_err(|error| {
             self.admin.explain(&format!("opening the topic {}", self.topic), &error)
         })?;
         Ok(Reader { consumer, next: None })
@@ -207,6 +209,7 @@ impl Reader {
         offset: u64,
         timeout: Duration,
     ) -> Result<Vec<(u64, Bytes)>, KafkaError> {
+        Watch::sign_in(&self.consumer);
         let (low, high) = self.consumer.fetch_watermarks(topic, 0, timeout)?;
         let (low, high) = (low.max(0) as u64, high.max(0) as u64);
         let mut entries = Vec::new();

@@ -1,9 +1,11 @@
 //! Which librdkafka properties a user may set, and what each kind of client is
 //! given. Knows no broker: it only builds configurations.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
+
+use super::{client::Watch, token::TokenSource};
 
 /// Properties that follow from what a log promises, with the reason a user is told.
 const OWNED: &[(&str, &str)] = &[
@@ -63,15 +65,25 @@ pub fn problems(properties: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 /// Builds the configuration of each kind of client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Properties {
     brokers: String,
     user: BTreeMap<String, String>,
+    token: Option<Arc<TokenSource>>,
 }
 
 impl Properties {
-    pub(super) fn new(brokers: &[String], user: &BTreeMap<String, String>) -> Self {
-        Self { brokers: brokers.join(","), user: user.clone() }
+    pub(super) fn new(
+        brokers: &[String],
+        user: &BTreeMap<String, String>,
+        token: Option<Arc<TokenSource>>,
+    ) -> Self {
+        Self { brokers: brokers.join(","), user: user.clone(), token }
+    }
+
+    /// What the context of each client is made of.
+    pub(super) fn watch(&self) -> Watch {
+        Watch::new(self.token.clone())
     }
 
     /// As the user wrote them, for messages.
@@ -83,6 +95,10 @@ impl Properties {
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "umbra");
+        if self.token.is_some() {
+            config.set("sasl.mechanism", "OAUTHBEARER");
+            config.set("security.protocol", "SASL_SSL");
+        }
         for (key, value) in &self.user {
             config.set(key, value);
         }

@@ -71,9 +71,14 @@ impl KafkaTail {
             }
             (Some(_), None) => {}
         }
+        let watch = admin.properties().watch();
+        let watch = match &options.group {
+            Some(group) => watch.member(group),
+            None => watch,
+        };
         let inbox = Arc::new(Inbox::default());
         let consumer = config
-            .create_with_context(Group::new())
+            .create_with_context(Group::new(watch))
             .map_err(|error| admin.explain("opening the log for reading", &error))?;
         let poller = Poller::new(
             consumer,

@@ -24,7 +24,7 @@ fn all_problems_are_named_and_good_properties_are_none() {
 fn a_user_may_tune_but_not_break() {
     let user =
         user(&[("compression.type", "zstd"), ("batch.size", "5000000"), ("linger.ms", "50")]);
-    let properties = Properties::new(&["a:1".into(), "b:2".into()], &user);
+    let properties = Properties::new(&["a:1".into(), "b:2".into()], &user, None);
     let config = properties.producer(16 << 20, Limits::of(1_048_588, 16 << 20));
     let get = |key: &str| config.get(key).map(str::to_owned);
     assert_eq!(get("bootstrap.servers").as_deref(), Some("a:1,b:2"));
@@ -42,7 +42,7 @@ fn limits_fit_librdkafka_whatever_the_topic_says() {
     for (topic, queue) in [(1, 1), (500, 1 << 20), (1 << 20, 1 << 10), (2_000_000_000, 1 << 40)] {
         let limits = Limits::of(topic, queue);
         assert!(limits.record <= queue && limits.record <= topic, "{limits:?}");
-        let config = Properties::new(&[], &BTreeMap::new()).producer(queue, limits);
+        let config = Properties::new(&[], &BTreeMap::new(), None).producer(queue, limits);
         config.create_native_config().expect("within its ranges");
     }
 }

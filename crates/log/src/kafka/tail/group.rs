@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    error::Error,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use rdkafka::{
     ClientContext, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -40,12 +42,8 @@ pub(super) enum Rebalance {
 }
 
 impl Group {
-    pub(super) fn new() -> Self {
-        Self {
-            watch: Watch::default(),
-            rebalances: Mutex::default(),
-            leaving: AtomicBool::new(false),
-        }
+    pub(super) fn new(watch: Watch) -> Self {
+        Self { watch, rebalances: Mutex::default(), leaving: AtomicBool::new(false) }
     }
 
     /// What was called back and not yet acted upon.
@@ -64,6 +62,12 @@ impl Group {
 }
 
 impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.watch.generate_oauth_token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.watch.log(level, facility, message);
     }
