@@ -147,13 +147,14 @@ impl KafkaLog {
         group::times_at(&self.admin, &self.name, offsets, deadline).await
     }
 
-    /// The topic `NAME.suffix`: one partition, kept for ever, created if absent.
+    /// The topic `NAME.suffix`: one partition, kept for ever.
     ///
     /// # Errors
-    /// If it can be neither opened nor created, or does not keep its entries.
-    pub async fn journal(&self, suffix: &str) -> Result<KafkaJournal, LogError> {
+    /// If it can be neither opened nor created, or does not keep its entries;
+    /// [`LogError::NotFound`] with `mode` [`Mode::Existing`] if it is not there.
+    pub async fn journal(&self, suffix: &str, mode: Mode) -> Result<KafkaJournal, LogError> {
         let name = format!("{}.{suffix}", self.name);
-        KafkaJournal::open(&self.admin, name, self.topic.max_message_bytes).await
+        KafkaJournal::open(&self.admin, name, self.topic.max_message_bytes, mode).await
     }
 
     /// The topic's name.

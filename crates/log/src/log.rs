@@ -345,8 +345,26 @@ impl Log {
     pub async fn journal(&self, suffix: &str) -> Result<Journal, LogError> {
         Ok(match self {
             Self::File(log) => Journal::File(log.journal(suffix)?),
-            Self::Kafka(log) => Journal::Kafka(log.journal(suffix).await?),
+            Self::Kafka(log) => Journal::Kafka(log.journal(suffix, Mode::Create).await?),
         })
+    }
+
+    /// The same if it is there already: nothing is created.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn journal_if_any(&self, suffix: &str) -> Result<Option<Journal>, LogError> {
+        match self {
+            Self::File(log) => {
+                let journal = log.journal(suffix)?;
+                Ok(journal.exists().then_some(Journal::File(journal)))
+            }
+            Self::Kafka(log) => match log.journal(suffix, Mode::Existing).await {
+                Ok(journal) => Ok(Some(Journal::Kafka(journal))),
+                Err(LogError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// How people call it: the path, or the topic.

@@ -6,6 +6,11 @@ use crate::Journal;
 /// One order for all who write and read, kept over reopening.
 pub async fn a_journal_keeps_every_entry_in_one_order(subject: &dyn Subject) {
     let bench = Bench::new(subject, "journal", 1).await;
+    let there = async || {
+        let found = bench.again().await.journal_if_any("jobs").await.expect("can be looked for");
+        found.is_some()
+    };
+    assert!(!there().await, "looking makes none");
     let open = async |suffix| bench.again().await.journal(suffix).await.expect("can be opened");
     let one: Journal = open("jobs").await;
     assert_eq!(one.read_from(0).await, Ok(vec![]));
@@ -24,6 +29,7 @@ pub async fn a_journal_keeps_every_entry_in_one_order(subject: &dyn Subject) {
     told.extend(by_two);
     told.push((one.append(b"").await.expect("an empty entry"), String::new()));
     told.sort_unstable();
+    assert!(there().await);
     let three = open("jobs").await;
     for journal in [&one, &two, &three] {
         let entries = journal.read_from(0).await.expect("can be read");

@@ -51,6 +51,10 @@ impl FileJournal {
         Self { path: Arc::new(path), seen: Arc::default() }
     }
 
+    pub(crate) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     pub(crate) async fn append(&self, entry: &[u8]) -> Result<u64, LogError> {
         if entry.len() > LIMIT {
             return Err(LogError::Refused(format!(

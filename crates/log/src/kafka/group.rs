@@ -44,7 +44,9 @@ pub(super) async fn look(
         // Progress is asked for in the group's name, without joining it.
         let mut config = admin.properties().reader();
         config.set("group.id", &group);
-        let client: BaseConsumer<Watch> = config.create_with_context(Watch::default())?;
+        let client: BaseConsumer<Watch> =
+            config.create_with_context(admin.properties().watch().member(&group))?;
+        Watch::sign_in(&client);
         let mut list = TopicPartitionList::with_capacity(partitions as usize);
         for partition in 0..partitions {
             list.add_partition(&topic, partition as i32);
@@ -156,11 +158,7 @@ impl<'a> Reader<'a> {
 pub(super) async fn delete(admin: &Arc<Admin>, group: &str) -> Result<(), LogError> {
     let brokers = admin.properties().brokers();
     let doing = format!("deleting the group {group}");
-    let client: AdminClient<Watch> = admin
-        .properties()
-        .client()
-        .create_with_context(Watch::default())
-        .map_err(|error| admin.explain(&doing, &error))?;
+    let client: AdminClient<Watch> = admin.admin()?;
     let options = AdminOptions::new()
         .request_timeout(Some(admin.timeout()))
         .operation_timeout(Some(admin.timeout()));
@@ -199,7 +197,7 @@ pub(super) async fn times_at(
         let mut config = admin.properties().reader();
         // One record each is wanted.
         config.set("group.id", NO_GROUP).set("queued.min.messages", "1");
-        let client: BaseConsumer<Watch> = config.create_with_context(Watch::default())?;
+        let client: BaseConsumer<Watch> = config.create_with_context(admin.properties().watch())?;
         let mut at = TopicPartitionList::new();
         for (&partition, &offset) in &offsets {
             at.add_partition_offset(&topic, partition as i32, Offset::Offset(offset as i64))?;

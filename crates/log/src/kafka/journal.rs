@@ -21,7 +21,7 @@ use super::{
     client::{Watch, explain},
     topic::Wanted,
 };
-use crate::LogError;
+use crate::{LogError, Mode};
 
 /// What an entry may hold beside a record of the log.
 const BESIDE: usize = 64 << 10;
@@ -57,6 +57,7 @@ impl KafkaJournal {
         admin: &Arc<Admin>,
         topic: String,
         record_bytes: usize,
+        mode: Mode,
     ) -> Result<Self, LogError> {
         let max_bytes = record_bytes + BESIDE;
         let settings = [
@@ -69,7 +70,8 @@ impl KafkaJournal {
             replicas: None,
             settings: settings.map(|(key, value)| (key.to_owned(), value)).into(),
         };
-        let found = admin.open(&topic, Some(&wanted)).await?;
+        let wanted = (mode == Mode::Create).then_some(&wanted);
+        let found = admin.open(&topic, wanted).await?;
         if found.partitions != 1 {
             return Err(LogError::Refused(format!(
                 "the topic {topic} has {} partitions: its entries need one order, hence one \
