@@ -1,0 +1,599 @@
+//! From outcomes to judgements: joins the answer of a shadow with production's, which is
+//! a record of its own before or after the request's, or with those of the targets that
+//! are asked beside it; has them compared away from the pipeline's own loop, and only
+//! then settles the request. What an answer is compared with, and what comes of that,
+//! is the judge's business.
+//!
+//! What never comes is not waited for: each wait is bounded in number and in time, and
+//! ends as "not compared" with its reason.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::{JoinError, JoinSet};
+use umbra_log::Delivery;
+use umbra_record::pb;
+
+use super::{Flight, Phase, Pipeline, Stage, intake::id_of};
+use crate::{
+    assembly::Id,
+    clock::nanos,
+    config::{Target, WhenDown},
+    error::ReplayError,
+    judge::{Asked, Bench, Beside, Case, Companion, Exchanges, Expected, Facts, Side},
+    order::Ticket,
+    outcome::{Class, Outcome, Outgoing},
+    send::Sender,
+    tally::Skip,
+};
+
+/// Requests whose shadow has answered and production's answer has not been met yet.
+const MAX_WAITING: usize = 4096;
+/// Production has answered after this long, or never will.
+const LONGEST_ANSWER: Duration = Duration::from_secs(120);
+/// In the middle of a log, its answer is not much further on.
+const LONGEST_SEARCH: Duration = Duration::from_secs(30);
+/// Answers kept that came before their request.
+const MAX_EARLY: usize = 1024;
+/// Their bytes.
+const MAX_EARLY_BYTES: usize = 8 << 20;
+/// Cases that one job compares, so that handing over costs little.
+const BATCH: usize = 32;
+/// A target that is back so soon was not down: it refused.
+const HICCUP: Duration = Duration::from_secs(1);
+
+/// What a pipeline knows of answers that are to be compared.
+pub(super) struct Judging {
+    bench: Bench,
+    /// Requests that are not settled, where production's answers are wanted.
+    by_id: HashMap<Id, Ticket>,
+    early: Early,
+    /// The shadow has answered, production's answer is not known, since then.
+    waiting: BTreeMap<Ticket, Instant>,
+    /// Bytes of the log held for them.
+    waiting_bytes: usize,
+    /// By partition, how many of its requests have no answer of production yet.
+    unanswered: BTreeMap<u32, usize>,
+    /// Ready to be compared.
+    queue: VecDeque<Case>,
+    jobs: JoinSet<Vec<Ticket>>,
+    most_jobs: usize,
+}
+
+/// What is known of the answers to one request.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    recorded: Recorded,
+    own: Option<Outcome>,
+    /// The target refused, and was back so soon that it was not down.
+    refused: Option<Outcome>,
+    baseline: Option<Outcome>,
+    noise: Option<Outcome>,
+    /// It was judged before, by a member of the job that did not come to settle it.
+    pub(super) judged_before: bool,
+}
+
+/// Production's answer.
+#[derive(Debug, Default)]
+enum Recorded {
+    /// Nobody wants it.
+    #[default]
+    Unwanted,
+    Unknown,
+    Here(Box<pb::Response>),
+    /// It will not be known, and why.
+    Never(&'static str),
+}
+
+/// Answers that came before their requests, oldest first.
+#[derive(Default)]
+struct Early {
+    answers: HashMap<Id, pb::Response>,
+    order: VecDeque<(Id, usize)>,
+    bytes: usize,
+}
+
+impl Early {
+    fn keep(&mut self, id: Id, answer: pb::Response, bytes: usize) {
+        if self.answers.insert(id, answer).is_none() {
+            self.order.push_back((id, bytes));
+            self.bytes += bytes;
+        }
+        while self.order.len() > MAX_EARLY || self.bytes > MAX_EARLY_BYTES {
+            let Some((oldest, bytes)) = self.order.pop_front() else { break };
+            self.bytes -= bytes;
+            self.answers.remove(&oldest);
+        }
+    }
+}
+
+impl Answers {
+    /// Whether the target itself has answered.
+    pub(super) fn has_own(&self) -> bool {
+        self.own.is_some()
+    }
+}
+
+impl Judging {
+    pub(super) fn new(bench: Bench) -> Self {
+        // Half of the cores at most: what is sent, and when, comes first.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            bench,
+            by_id: HashMap::new(),
+            early: Early::default(),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            unanswered: BTreeMap::new(),
+            queue: VecDeque::new(),
+            jobs: JoinSet::new(),
+            most_jobs: (cores / 2).max(1),
+        }
+    }
+
+    /// Whether production's answers are compared with.
+    fn wants_recorded(&self) -> bool {
+        self.bench.baseline.is_none()
+    }
+
+    /// Nothing waits or is being compared.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.queue.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Whether production's answer to a request of this partition is not known yet.
+    pub(super) fn waits_in(&self, partition: u32) -> bool {
+        self.unanswered.get(&partition).is_some_and(|count| *count > 0)
+    }
+
+    /// The next requests that were compared; never, while none is. Cancel-safe.
+    pub(super) async fn next(judging: &mut Option<Self>) -> Result<Vec<Ticket>, JoinError> {
+        let jobs = judging.as_mut().map(|judging| &mut judging.jobs);
+        match jobs.filter(|jobs| !jobs.is_empty()) {
+            Some(jobs) => jobs.join_next().await.unwrap_or_else(|| Ok(Vec::new())),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A request was taken in: what is known of production's answer to it.
+    fn take_in(&mut self, id: Id, ticket: Ticket, partition: u32) -> Recorded {
+        if !self.wants_recorded() {
+            return Recorded::Unwanted;
+        }
+        self.by_id.insert(id, ticket);
+        match self.early.answers.remove(&id) {
+            Some(answer) => Recorded::Here(Box::new(answer)),
+            None => {
+                *self.unanswered.entry(partition).or_default() += 1;
+                Recorded::Unknown
+            }
+        }
+    }
+
+    fn wait(&mut self, ticket: Ticket, bytes: usize) {
+        if self.waiting.insert(ticket, Instant::now()).is_none() {
+            self.waiting_bytes += bytes;
+        }
+    }
+
+    /// `false`: it did not wait.
+    fn waits_no_more(&mut self, ticket: Ticket, bytes: usize) -> bool {
+        let waited = self.waiting.remove(&ticket).is_some();
+        if waited {
+            self.waiting_bytes -= bytes;
+        }
+        waited
+    }
+
+    fn known(&mut self, partition: u32) {
+        if let Some(count) = self.unanswered.get_mut(&partition) {
+            *count -= 1;
+        }
+    }
+
+    /// Hands cases over as far as there are threads for them.
+    fn start_jobs(&mut self) {
+        while self.jobs.len() < self.most_jobs && !self.queue.is_empty() {
+            let batch: Vec<Case> = self.queue.drain(..self.queue.len().min(BATCH)).collect();
+            let judge = Arc::clone(&self.bench.judge);
+            self.jobs.spawn_blocking(move || {
+                batch.iter().for_each(|case| judge.judge(case));
+                batch.into_iter().map(|case| case.ticket).collect()
+            });
+        }
+    }
+}
+
+/// Those that are still to be asked.
+fn open(bench: &Bench, answers: &Answers, own: &Arc<Sender>) -> Asked {
+    let sender = |companion: &Option<Companion>, answer: &Option<Outcome>| {
+        let companion = companion.as_ref().filter(|_| answer.is_none());
+        companion.map(|companion| Arc::clone(&companion.sender))
+    };
+    Asked {
+        own: answers.own.is_none().then(|| Arc::clone(own)),
+        baseline: sender(&bench.baseline, &answers.baseline),
+        noise: sender(&bench.noise, &answers.noise),
+    }
+}
+
+impl Pipeline {
+    // --- before it is sent ---
+
+    /// A request that was taken in will be judged.
+    pub(super) fn expect_answers(&mut self, ticket: Ticket) {
+        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
+        else {
+            return;
+        };
+        let id = id_of(&flight.request.id);
+        flight.answers.recorded = judging.take_in(id, ticket, flight.place.1);
+    }
+
+    /// A selected request that is not sent to this target.
+    pub(super) fn not_sent(&self, request: &pb::Request, why: Skip) {
+        if let Some(judging) = &self.judging
+            && why != Skip::Percent
+        {
+            judging.bench.judge.not_compared(&Facts::of(request), why.label());
+        }
+    }
+
+    /// The send of a request, to this target and to those beside it that have not
+    /// answered it yet.
+    pub(super) fn send_beside(&mut self, ticket: Ticket, outgoing: Outgoing) {
+        let (Some(judging), Some(flight)) = (&self.judging, self.flights.get(&ticket)) else {
+            return;
+        };
+        let asked = open(&judging.bench, &flight.answers, &self.sender);
+        self.sends.spawn(async move {
+            let started = Instant::now();
+            let (outcome, beside) = asked.send(outgoing).await;
+            super::Sent { ticket, started, outcome, beside }
+        });
+    }
+
+    /// Production's answer was met.
+    pub(super) fn on_response(&mut self, response: pb::Response, delivery: Delivery) {
+        let Some(judging) = self.judging.as_mut().filter(|judging| judging.wants_recorded()) else {
+            return delivery.done();
+        };
+        let id = id_of(&response.id);
+        let ticket = judging.by_id.get(&id).copied();
+        let Some((ticket, flight)) =
+            ticket.and_then(|one| Some((one, self.flights.get_mut(&one)?)))
+        else {
+            // Of a request that is not sent, most likely, or is still to come.
+            if self.job.planned.window().contains(response.request_start_ns) {
+                judging.early.keep(id, response, delivery.payload.len());
+            }
+            return delivery.done();
+        };
+        if !matches!(flight.answers.recorded, Recorded::Unknown) {
+            return delivery.done();
+        }
+        flight.answers.recorded = Recorded::Here(Box::new(response));
+        judging.known(flight.place.1);
+        let waits = judging.waits_no_more(ticket, flight.bytes());
+        self.keep_answer(ticket, delivery);
+        if waits {
+            self.judge(ticket);
+        }
+    }
+
+    /// Keeps the record of an answer with its request: settled before it, it would not
+    /// be there for whoever sends the request again.
+    fn keep_answer(&mut self, ticket: Ticket, mut delivery: Delivery) {
+        let bytes = delivery.payload.len();
+        let room = self.has_room_for(bytes);
+        let Some(flight) = self.flights.get_mut(&ticket) else { return delivery.done() };
+        if room {
+            delivery.uncount();
+            flight.kept += bytes;
+            self.held.kept += bytes;
+        }
+        flight.deliveries.push(delivery);
+        self.held_bytes += bytes;
+    }
+
+    // --- after it was sent ---
+
+    /// Takes what the targets beside this one answered. `false`: one of them is down, and
+    /// the request waits for it.
+    pub(super) fn take_beside(&mut self, ticket: Ticket, beside: Beside) -> bool {
+        let Some(judging) = &self.judging else { return true };
+        let both = [
+            (judging.bench.baseline.clone(), beside.baseline),
+            (judging.bench.noise.clone(), beside.noise),
+        ];
+        let mut whole = true;
+        for (index, (companion, outcome)) in both.into_iter().enumerate() {
+            let (Some(companion), Some(outcome)) = (companion, outcome) else { continue };
+            let holds = matches!(companion.target.when_down, WhenDown::Hold(_));
+            if outcome.class.is_down() && !outcome.written && holds {
+                let Companion { target, sender, .. } = companion;
+                self.found_down(&target.name, target.when_down, sender, &outcome.detail);
+                whole = false;
+                continue;
+            }
+            let name = &companion.target.name;
+            self.carry.beside.entry(name.clone()).or_insert_with(Exchanges::new).count(&outcome);
+            companion.stats.sent.inc();
+            companion.stats.outcome(outcome.class, outcome.latency);
+            if let Some(flight) = self.flights.get_mut(&ticket) {
+                match index {
+                    0 => flight.answers.baseline = Some(outcome),
+                    _ => flight.answers.noise = Some(outcome),
+                }
+            }
+        }
+        whole
+    }
+
+    /// The target has answered: nobody on the request's connection waits for it any
+    /// more. It is settled once it is judged.
+    pub(super) fn answered(&mut self, ticket: Ticket, outcome: Option<Outcome>) {
+        let Some(judging) = &mut self.judging else { return self.settled(ticket) };
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
+        if outcome.is_some() {
+            flight.answers.own = outcome;
+        }
+        flight.body = None;
+        let waits = matches!(flight.answers.recorded, Recorded::Unknown);
+        let judged_before = flight.answers.judged_before;
+        if waits && !judged_before {
+            judging.wait(ticket, flight.bytes());
+        }
+        self.leave_line(ticket);
+        if judged_before {
+            self.settled(ticket);
+        } else if waits {
+            self.keep_deliveries(ticket);
+            self.wait_for_no_more_than_fit();
+        } else {
+            self.judge(ticket);
+        }
+    }
+
+    /// What the target answered, while another that is asked too has not.
+    pub(super) fn keep_outcome(&mut self, ticket: Ticket, outcome: Option<Outcome>) {
+        if let (Some(outcome), Some(flight)) = (outcome, self.flights.get_mut(&ticket)) {
+            flight.answers.own = Some(outcome);
+        }
+    }
+
+    /// It no longer stands in anybody's way.
+    fn leave_line(&mut self, ticket: Ticket) {
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
+        if flight.is_going() {
+            self.going -= 1;
+        }
+        flight.stage = Stage::Judging;
+        let next = match (&mut self.order, flight.line.take()) {
+            (Some(order), Some(line)) => order.leave(line, ticket),
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.unblock(next);
+        }
+    }
+
+    /// All that will be known is known: compares it, or says why not.
+    fn judge(&mut self, ticket: Ticket) {
+        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
+        else {
+            return;
+        };
+        match case(&judging.bench, &self.target, ticket, flight) {
+            Ok(case) => {
+                judging.queue.push_back(case);
+                judging.start_jobs();
+            }
+            Err(why) => {
+                judging.bench.judge.not_compared(&Facts::of(&flight.request), why);
+                self.settled(ticket);
+            }
+        }
+    }
+
+    /// Cases that were compared: their requests are settled.
+    pub(super) fn on_judged(
+        &mut self,
+        judged: Result<Vec<Ticket>, JoinError>,
+    ) -> Result<(), ReplayError> {
+        let judged =
+            judged.map_err(|error| ReplayError::Bug(format!("comparing failed: {error}")))?;
+        for ticket in judged {
+            self.settled(ticket);
+        }
+        if let Some(judging) = &mut self.judging {
+            judging.start_jobs();
+        }
+        Ok(())
+    }
+
+    /// Everything that was compared meanwhile.
+    pub(super) fn settle_judged(&mut self) -> Result<(), ReplayError> {
+        while let Some(judged) =
+            self.judging.as_mut().and_then(|judging| judging.jobs.try_join_next())
+        {
+            self.on_judged(judged)?;
+        }
+        // Nothing is read any more: production's answers will not be met.
+        if self.phase != Phase::Running {
+            self.give_up_answers("stopped", |_| true);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to be judged.
+    pub(super) fn is_judged(&self) -> bool {
+        self.judging.as_ref().is_none_or(Judging::is_idle)
+    }
+
+    /// Whether answers to requests of this partition are still to be met.
+    pub(super) fn waits_for_answers_in(&self, partition: u32) -> bool {
+        self.judging.as_ref().is_some_and(|judging| judging.waits_in(partition))
+    }
+
+    // --- what never comes ---
+
+    /// The oldest are given up when there are too many.
+    fn wait_for_no_more_than_fit(&mut self) {
+        let most = self.room.bound / 2;
+        loop {
+            let Some(judging) = &self.judging else { return };
+            let full = judging.waiting.len() > MAX_WAITING || judging.waiting_bytes > most;
+            match judging.waiting.first_key_value() {
+                Some((ticket, _)) if full => self.give_up_answer(*ticket, "answer_late"),
+                _ => return,
+            }
+        }
+    }
+
+    /// Answers that will not come: of agents that have ended or fallen silent, or too far
+    /// behind their requests.
+    pub(super) fn check_answers(&mut self) {
+        let (now, grace) = (self.now(), self.grace_ns());
+        let Some(judging) = &self.judging else { return };
+        let expected = judging.unanswered.iter().filter(|(_, count)| **count > 0);
+        let caught_up: BTreeMap<u32, bool> =
+            expected.map(|(number, _)| (*number, self.has_caught_up(*number))).collect();
+        if caught_up.is_empty() {
+            return;
+        }
+        let mut lost: Vec<(Ticket, &'static str)> = Vec::new();
+        for (ticket, flight) in &self.flights {
+            let number = flight.place.1;
+            let Some(caught_up) = caught_up.get(&number) else { continue };
+            if !matches!(flight.answers.recorded, Recorded::Unknown) {
+                continue;
+            }
+            let why = if *caught_up {
+                let old = now.saturating_sub(flight.place.0) > nanos(LONGEST_ANSWER);
+                let gone = self.agents.is_gone(&flight.agent, number, now, grace);
+                (old || gone).then_some("no_answer")
+            } else {
+                let since = judging.waiting.get(ticket);
+                since.is_some_and(|since| since.elapsed() > LONGEST_SEARCH).then_some("answer_late")
+            };
+            lost.extend(why.map(|why| (*ticket, why)));
+        }
+        for (ticket, why) in lost {
+            self.give_up_answer(ticket, why);
+        }
+    }
+
+    /// Production's answer to this request will not be known.
+    fn give_up_answer(&mut self, ticket: Ticket, why: &'static str) {
+        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
+        else {
+            return;
+        };
+        if matches!(flight.answers.recorded, Recorded::Unknown) {
+            flight.answers.recorded = Recorded::Never(why);
+            judging.known(flight.place.1);
+        }
+        if judging.waits_no_more(ticket, flight.bytes()) {
+            self.judge(ticket);
+        }
+    }
+
+    /// Gives up waiting for answers to requests that the target has answered.
+    pub(super) fn give_up_answers(&mut self, why: &'static str, of: impl Fn(&Flight) -> bool) {
+        let Some(judging) = &self.judging else { return };
+        let wanted = |ticket: &&Ticket| self.flights.get(*ticket).is_some_and(&of);
+        let tickets: Vec<Ticket> = judging.waiting.keys().filter(wanted).copied().collect();
+        for ticket in tickets {
+            self.give_up_answer(ticket, why);
+        }
+    }
+
+    /// The request is settled, or somebody else's.
+    pub(super) fn forget_answers(&mut self, ticket: Ticket, flight: &Flight) {
+        let Some(judging) = &mut self.judging else { return };
+        judging.by_id.remove(&id_of(&flight.request.id));
+        judging.waits_no_more(ticket, flight.bytes());
+        if matches!(flight.answers.recorded, Recorded::Unknown) {
+            judging.known(flight.place.1);
+        }
+    }
+
+    // --- refused ---
+
+    /// The request was refused. If the target turns out not to have been down, that is
+    /// its answer.
+    pub(super) fn note_refused(&mut self, ticket: Ticket, outcome: &Outcome) {
+        if self.judging.is_some()
+            && let Some(flight) = self.flights.get_mut(&ticket)
+        {
+            flight.answers.refused = Some(outcome.clone());
+        }
+    }
+
+    /// The target takes connections again, after this long.
+    pub(super) fn judge_refused(&mut self, lasted: Duration) {
+        // One that has never answered is being started.
+        let answered = self.partitions.values().any(|one| one.tally.answered > 0)
+            || self.carry.tally.answered > 0;
+        if lasted >= HICCUP || !answered {
+            self.flights.values_mut().for_each(|flight| flight.answers.refused = None);
+        }
+    }
+
+    /// The request will not be sent again: the refusal is what came of it.
+    pub(super) fn refused_for_good(&mut self, ticket: Ticket) {
+        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
+        else {
+            return;
+        };
+        if let Ok(case) = case(&judging.bench, &self.target, ticket, flight) {
+            judging.queue.push_back(case);
+            judging.start_jobs();
+            // It is counted there.
+            flight.answers.judged_before = true;
+        }
+    }
+}
+
+/// The request with all its answers, or why they cannot be compared.
+fn case(
+    bench: &Bench,
+    target: &Target,
+    ticket: Ticket,
+    flight: &mut Flight,
+) -> Result<Case, &'static str> {
+    let facts = Facts::of(&flight.request);
+    if flight.request.completeness == pb::Completeness::Truncated as i32 {
+        // The shadow was asked something else.
+        return Err("request_cut");
+    }
+    let answers = std::mem::take(&mut flight.answers);
+    let side = |companion: &Option<Companion>, outcome: Option<Outcome>| {
+        companion
+            .as_ref()
+            .zip(outcome)
+            .map(|(one, outcome)| Side::new(&one.target, &facts, outcome))
+    };
+    let expected = match (&bench.baseline, answers.recorded) {
+        (None, Recorded::Here(response)) => Expected::Recorded(response),
+        (None, Recorded::Never(why)) => return Err(why),
+        (None, _) => return Err("no_answer"),
+        (Some(_), _) => match side(&bench.baseline, answers.baseline) {
+            Some(side) if side.outcome.class == Class::Unsendable => return Err("unsendable"),
+            Some(side) if side.outcome.class.is_down() && !side.outcome.written => {
+                return Err("baseline_down");
+            }
+            Some(side) => Expected::Sent(side),
+            None => return Err("baseline_missing"),
+        },
+    };
+    let own = answers.refused.or(answers.own).ok_or("down")?;
+    let noise = side(&bench.noise, answers.noise);
+    let noise = noise.filter(|side| !side.outcome.class.is_down());
+    let actual = Side::new(target, &facts, own);
+    Ok(Case { ticket, facts, expected, actual, noise })
+}

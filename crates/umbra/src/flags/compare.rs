@@ -1,0 +1,86 @@
+//! Flags of `compare`, and those it shares with `replay` and `mirror`: how answers are
+//! compared, what does not count, and what is told of it.
+
+use super::Flag;
+
+/// Whether, and with whose answers.
+pub(super) const COMPARE: &[Flag] = &[
+    Flag::switch(
+        "compare",
+        "Compare the shadows' answers with the baseline's, and tell whether they are the same",
+    )
+    .under("Compare"),
+    Flag::value(
+        "baseline",
+        "recorded|TARGET",
+        "Whose answers are right: production's, as recorded, or those of the --target of this name (the old version), which is asked beside each shadow",
+    )
+    .or("recorded")
+    .under("Compare"),
+    Flag::value(
+        "noise",
+        "TARGET",
+        "The --target of this name is a second instance of the old version: what differs between its answers and the baseline's is noise",
+    )
+    .under("Compare"),
+    Flag::value(
+        "learn",
+        "FILE",
+        "The shadow is the version that gave the baseline's answers: write what differs, which is noise, to this file",
+    )
+    .under("Compare"),
+];
+
+/// What counts, and how it is told.
+pub(super) const JUDGE: &[Flag] = &[
+    Flag::value("noise-profile", "FILE", "Noise as it was learned before by --learn")
+        .under("Compare"),
+    Flag::value(
+        "ignore",
+        "[METHOD PATH] FIELD [KIND…]",
+        "Differences that do not count, as findings show them, such as 'GET /users/{id} body.updated'; * stands for anything",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value(
+        "tolerate",
+        "[METHOD PATH] FIELD HOW",
+        "Values that count as equal: ~0.01 or ~1% for numbers, ~5s for times, s/REGEX/TEXT/ rewrites both before they are compared, json compares a string by what it holds",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value(
+        "array-key",
+        "[METHOD PATH] FIELD KEY",
+        "Match the elements of this array by their member KEY instead of by place, such as 'body.items id'",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value(
+        "endpoint",
+        "METHOD PATH",
+        "Requests that belong together, such as 'GET /users/{id}'; others are told apart by what looks like an id",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value("alpha", "N", "Largest share of false findings among those that are confirmed")
+        .or("0.01")
+        .under("Compare"),
+    Flag::value("share", "PERCENT", "Say 'same' only if a difference in this share of the requests would have been seen")
+        .or("5%")
+        .under("Compare"),
+    Flag::value("confidence", "PERCENT", "… with this probability").or("95%").under("Compare"),
+    Flag::value(
+        "report",
+        "FILE",
+        "Write the report to this file; its ending says how: .html, .json, .md, .xml (JUnit) or .txt",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value(
+        "fail-on",
+        "CONDITION,…",
+        "Exit 1 if one of these holds: different, unsure, failed>1%, p50>+20%, p99>+20%",
+    )
+    .under("Compare"),
+];
