@@ -758,6 +758,49 @@ pub struct Counts {
     #[prost(uint64, tag = "8")]
     pub dead: u64,
 }
+/// What one process has judged of a job's answers since it told last, an entry of
+/// the journal `<topic>.verdicts`. The whole of a job is the sum of all of them.
+/// State that is too large for one entry comes in pieces, in order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerdictNote {
+    /// The job's name.
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub run: u32,
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+    /// The process that wrote it.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub member: ::prost::bytes::Bytes,
+    /// Counts what this process has told, from 0.
+    #[prost(uint32, tag = "5")]
+    pub number: u32,
+    /// Which piece this is, from 0, and of how many.
+    #[prost(uint32, tag = "6")]
+    pub piece: u32,
+    #[prost(uint32, tag = "7")]
+    pub pieces: u32,
+    /// Which requests have been judged, with the first piece: whoever meets one of
+    /// them again does not count it again.
+    #[prost(message, repeated, tag = "8")]
+    pub judged: ::prost::alloc::vec::Vec<JudgedUpTo>,
+    /// Of the counts, in a form of the program's own, compressed (zstd).
+    #[prost(bytes = "bytes", tag = "9")]
+    pub state: ::prost::bytes::Bytes,
+}
+/// Requests of a partition that have been judged, or never will be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgedUpTo {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// All those at lower offsets.
+    #[prost(uint64, tag = "2")]
+    pub below: u64,
+    /// These beyond.
+    #[prost(uint64, repeated, tag = "3")]
+    pub beyond: ::prost::alloc::vec::Vec<u64>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataKey {
     /// As in Sealed.key_id.
