@@ -78,9 +78,6 @@ pub struct TargetReport {
     /// Requests not sent, by reason.
     #[serde(default)]
     pub skipped: BTreeMap<String, u64>,
-    /// How often which status met which.
-    #[serde(default)]
-    pub statuses: Vec<StatusPair>,
     /// What was asked of the answers, and what became of it.
     #[serde(default)]
     pub gate: Option<GateResult>,
@@ -89,17 +86,6 @@ pub struct TargetReport {
     /// Some of the requests that findings give as examples, with both answers.
     #[serde(default)]
     pub exchanges: Vec<Exchange>,
-}
-
-/// How many requests were answered so by the one and so by the other.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusPair {
-    /// Status or failure of the baseline.
-    pub expected: String,
-    /// That of the target.
-    pub actual: String,
-    /// How often.
-    pub requests: u64,
 }
 
 /// `--fail-on`, and what of it held.
@@ -143,12 +129,15 @@ pub struct Side {
     pub headers: Vec<(String, String)>,
     /// In the order received.
     pub trailers: Vec<(String, String)>,
-    /// The beginning of the body, content codings removed, if it is text.
+    /// The beginning of the body, content codings removed, if it is text; JSON laid out
+    /// with a line for each member.
     pub body: Option<String>,
     /// Length of the whole body as it was sent.
     pub length: u64,
     /// Whether `body` is not all of it.
     pub cut: bool,
+    /// Whether there is no `body` because it may hold what was redacted.
+    pub withheld: bool,
     /// Until its end, in microseconds.
     pub took_us: Option<u64>,
 }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use umbra_compare::{
     Answer, Body, Difference, RequestKey, Rules, Settings, Timing, Verdict, differences,
-    report::{Document, GateResult, Offered, Samples, StatusPair, TargetReport, Window},
+    report::{Document, GateResult, Offered, Samples, TargetReport, Window},
 };
 use umbra_record::pb;
 
 /// The report.
-pub fn document() -> Document {
+pub(crate) fn document() -> Document {
     let gate = |asked: &str, target: &TargetReport| GateResult {
         asked: asked.to_owned(),
         held: asked
@@ -46,7 +46,7 @@ pub fn document() -> Document {
 }
 
 /// Good as random, from a seed.
-pub struct Random(u64);
+struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -85,7 +85,7 @@ impl Random {
 type Fault = fn(&mut Random, &Request, &mut Answer);
 
 /// A request as the service sees it.
-pub struct Request {
+struct Request {
     endpoint: usize,
     method: &'static str,
     path: String,
@@ -106,7 +106,7 @@ fn request(random: &mut Random) -> Request {
         3 => ("GET", "/search".to_owned(), format!("q=tea&page={}", number % 7)),
         4 => ("POST", "/login".to_owned(), String::new()),
         5 => ("GET", format!("/reports/2026-11-{:02}", number % 28 + 1), String::new()),
-        _ => ("GET", format!("/images/{number:08x}c0ffee.png"), String::new()),
+        _ => ("GET", format!("/images/{:016x}", random.next() | 1 << 60), String::new()),
     };
     Request { endpoint, method, path, query, number }
 }
@@ -298,13 +298,14 @@ impl Run {
     fn judge(&self) -> TargetReport {
         let mut random = Random(7);
         let mut verdict = Verdict::new(Settings { same_load: self.paired, ..Settings::default() });
-        let (mut samples, mut statuses) = (Samples::default(), BTreeMap::new());
+        let mut samples = Samples::default();
         let rules = Rules::default();
         let (mut answered, mut failed) = (0, BTreeMap::new());
         for _ in 0..self.requests {
             let request = request(&mut random);
             let id = random.bytes();
-            let key = RequestKey { id: &id, method: request.method, path: &request.path };
+            let key =
+                RequestKey { id: &id, method: request.method, path: &request.path, again: false };
             if random.happens(0.004) {
                 verdict.not_compared(&key, "no_recorded_answer");
                 continue;
@@ -319,9 +320,7 @@ impl Run {
             let noise: Option<Vec<Difference>> =
                 self.paired.then(|| differences(&old, &second, &rules));
             verdict.compared(&key, &found, noise.as_deref());
-            if let (Some(one), Some(other)) = (old.timing, new.timing) {
-                verdict.timed(&key, one.end_ns, other.end_ns, &rules);
-            }
+            verdict.answered(&key, &old, &new, &rules);
             let offered = Offered {
                 id: &id,
                 at: Some("2026-11-22T10:20:30Z"),
@@ -329,12 +328,7 @@ impl Run {
                 path: &request.path,
                 query: &request.query,
             };
-            samples.offer(&offered, &found, &old, &new);
-            let word = |answer: &Answer| match &answer.failure {
-                Some(failure) => failure.clone(),
-                None => answer.status.to_string(),
-            };
-            *statuses.entry((word(&old), word(&new))).or_insert(0) += 1;
+            samples.offer(&offered, &found, &old, &new, &rules);
             match new.failure {
                 Some(failure) => *failed.entry(failure).or_insert(0) += 1,
                 None => answered += 1,
@@ -348,10 +342,6 @@ impl Run {
             answered,
             failed,
             skipped: BTreeMap::new(),
-            statuses: statuses
-                .into_iter()
-                .map(|((expected, actual), requests)| StatusPair { expected, actual, requests })
-                .collect(),
             gate: None,
             exchanges: samples.exchanges(&compare),
             compare,

@@ -142,6 +142,7 @@ fn body(one: &Side, other: &Side) -> Section {
         let tell = |side: &Side| match &side.body {
             Some(text) if text.is_empty() => "empty".to_owned(),
             Some(_) => format!("{} bytes of text", side.length),
+            None if side.withheld => "not shown: it may hold what was redacted".to_owned(),
             None => format!("{} bytes, not text", side.length),
         };
         return section("body", cut, vec![row(&tell(one), &tell(other))]);
@@ -162,7 +163,7 @@ fn lines(text: &str) -> Vec<String> {
 
 /// JSON with a member a line. Members that `order` has too come in its order: that of
 /// members means nothing.
-fn pretty(node: &Node<'_>, order: Option<&Node<'_>>) -> Vec<String> {
+pub(super) fn pretty(node: &Node<'_>, order: Option<&Node<'_>>) -> Vec<String> {
     let mut out = vec![String::new()];
     write(node, order, 0, &mut out);
     out

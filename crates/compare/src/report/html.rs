@@ -54,11 +54,13 @@ fn data(document: &Document) -> Value {
         shown["exchanges"] = json!(exchanges);
         shown["because"] = json!(words::because(&target.compare));
         shown["advice"] = json!(words::advice(&target.compare));
-        let findings = shown["compare"]["findings"].as_array_mut();
-        for (shown, finding) in findings.into_iter().flatten().zip(&target.compare.findings) {
+        let findings = words::worst_first(&target.compare).into_iter().map(|finding| {
+            let mut shown = json!(finding);
             shown["what"] = json!(words::what(finding));
             shown["chance"] = json!(words::chance(finding.q));
-        }
+            shown
+        });
+        shown["compare"]["findings"] = findings.collect();
     }
     value
 }

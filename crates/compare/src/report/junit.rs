@@ -106,13 +106,14 @@ fn properties(document: &Document, target: &TargetReport) -> Vec<(&'static str, 
 }
 
 fn case<'a>(target: &'a TargetReport, endpoint: &'a Coverage) -> Case<'a> {
-    let findings = || target.compare.findings.iter().filter(|f| f.endpoint == endpoint.endpoint);
+    let worst_first = words::worst_first(&target.compare);
+    let findings = || worst_first.iter().copied().filter(|f| f.endpoint == endpoint.endpoint);
     let sure: Vec<&Finding> = findings().filter(|finding| words::is_sure(finding)).collect();
     let state = match sure.first() {
         Some(first) => State::Failed {
             message: match sure.len() {
                 1 => words::what(first),
-                n => format!("{}; and {}", words::what(first), words::count(n as u64 - 1, "more")),
+                n => format!("{}; and {} more", words::what(first), n - 1),
             },
             kind: words::class(first.class),
             body: list(&sure),

@@ -56,8 +56,8 @@ impl Page {
     }
 
     fn details(&mut self, document: &Document, target: &TargetReport) {
-        let findings = target.compare.findings.iter().filter(|f| words::matters(f));
-        for finding in findings.take(MAX_DETAILS) {
+        let findings = words::worst_first(&target.compare).into_iter();
+        for finding in findings.filter(|f| words::matters(f)).take(MAX_DETAILS) {
             self.add(&detail(document, target, finding));
         }
         self.add(&quiet(target));
@@ -137,13 +137,14 @@ fn summary(document: &Document, target: &TargetReport) -> String {
 }
 
 fn table(target: &TargetReport) -> String {
-    let findings = || target.compare.findings.iter().filter(|f| words::matters(f));
-    if findings().next().is_none() {
+    let mut findings = words::worst_first(&target.compare);
+    findings.retain(|finding| words::matters(finding));
+    if findings.is_empty() {
         return String::new();
     }
     let mut out =
         "| | Endpoint | Field | What | Seen | q |\n|---|---|---|---|--:|--:|\n".to_owned();
-    for finding in findings().take(MAX_FINDINGS) {
+    for finding in findings.iter().take(MAX_FINDINGS) {
         out.push_str(&format!(
             "| {} | {} | {} | {} | {} | {} |\n",
             class(finding.class),
@@ -154,7 +155,7 @@ fn table(target: &TargetReport) -> String {
             words::chance(finding.q).replace('<', "&lt;"),
         ));
     }
-    let more = findings().count().saturating_sub(MAX_FINDINGS) + target.compare.findings_omitted;
+    let more = findings.len().saturating_sub(MAX_FINDINGS) + target.compare.findings_omitted;
     if more > 0 {
         out.push_str(&format!("\nAnd {}.\n", words::count(more as u64, "more finding")));
     }
@@ -220,8 +221,8 @@ fn side_by_side(document: &Document, target: &TargetReport, exchange: &Exchange)
 
 /// What needs no attention, and can be looked up.
 fn quiet(target: &TargetReport) -> String {
-    let rest: Vec<&Finding> =
-        target.compare.findings.iter().filter(|finding| !words::matters(finding)).collect();
+    let mut rest = words::worst_first(&target.compare);
+    rest.retain(|finding| !words::matters(finding));
     if rest.is_empty() {
         return String::new();
     }

@@ -4,6 +4,7 @@
 //! of its id decides and not when it came.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
@@ -11,8 +12,11 @@ use std::{
 
 use umbra_record::{hash, id, pb};
 
-use super::{Exchange, Side};
-use crate::{Answer, Difference, Report, difference, lexical_template};
+use super::{Exchange, Side, diff};
+use crate::{
+    Answer, Difference, Report, Rules, difference, json, lexical_template, node,
+    redaction::Redaction,
+};
 
 /// Most differences (by endpoint, field and kind) that have an exchange.
 const MAX_GROUPS: usize = 2000;
@@ -57,14 +61,15 @@ pub struct Offered<'a> {
 
 impl Samples {
     /// Keeps the request if it is the best to show one of these differences so far. The
-    /// answers are those that were compared: with everything redacted in the one
-    /// redacted in the other too.
+    /// answers and the rules are those that were compared: what was redacted when the
+    /// baseline's answer was recorded is taken out of both.
     pub fn offer(
         &mut self,
         request: &Offered<'_>,
         found: &[Difference],
         expected: &Answer,
         actual: &Answer,
+        rules: &Rules,
     ) {
         let rank = hash::of(request.id);
         let template = lexical_template(request.path);
@@ -80,8 +85,9 @@ impl Samples {
             if !better {
                 continue;
             }
-            let exchange =
-                kept.get_or_insert_with(|| Arc::new(exchange(request, expected, actual))).clone();
+            let exchange = kept
+                .get_or_insert_with(|| Arc::new(exchange(request, expected, actual, rules)))
+                .clone();
             self.keep(key, rank, exchange);
         }
     }
@@ -141,55 +147,127 @@ fn size(exchange: &Exchange) -> usize {
     side(&exchange.expected) + side(&exchange.actual) + exchange.path.len() + 200
 }
 
-fn exchange(request: &Offered<'_>, expected: &Answer, actual: &Answer) -> Exchange {
+/// What stands where a value was taken out.
+const REDACTED: &str = "(redacted)";
+
+fn exchange(request: &Offered<'_>, expected: &Answer, actual: &Answer, rules: &Rules) -> Exchange {
+    let redaction = rules.redaction().with(&expected.redacted, &actual.redacted);
     let path = match request.query {
         "" => request.path.to_owned(),
         query => format!("{}?{query}", request.path),
     };
+    let path = redaction.url(path.as_bytes());
+    let (one, other) = bodies(expected, actual, &redaction);
     Exchange {
         id: id::text(request.id),
         at: request.at.map(str::to_owned),
         method: difference::shorten(request.method, 40),
-        path: difference::shorten(&path, MAX_VALUE),
-        expected: side(expected),
-        actual: side(actual),
+        path: difference::shorten(&String::from_utf8_lossy(&path), MAX_VALUE),
+        expected: side(expected, one, &redaction),
+        actual: side(actual, other, &redaction),
     }
 }
 
-fn side(answer: &Answer) -> Side {
-    let (body, cut) = text(answer);
+fn side(answer: &Answer, body: Shown, redaction: &Redaction) -> Side {
     Side {
         status: answer.status,
         failure: answer.failure.clone(),
-        headers: fields(&answer.headers),
-        trailers: fields(&answer.trailers),
-        body,
+        headers: fields(&answer.headers, redaction),
+        trailers: fields(&answer.trailers, redaction),
+        body: body.text,
         length: answer.body.length,
-        cut,
+        cut: body.cut,
+        withheld: body.withheld,
         took_us: answer.timing.map(|timing| timing.end_ns / 1000),
     }
 }
 
-fn fields(headers: &[pb::Header]) -> Vec<(String, String)> {
+fn fields(headers: &[pb::Header], redaction: &Redaction) -> Vec<(String, String)> {
     let text = |bytes: &[u8], most| difference::shorten(&String::from_utf8_lossy(bytes), most);
-    let each = headers.iter().take(MAX_HEADERS);
-    each.map(|header| (text(&header.name, 200), text(&header.value, MAX_VALUE))).collect()
+    let each = headers.iter().take(MAX_HEADERS).map(|header| {
+        let name = text(&header.name, 200);
+        let value = match name.to_ascii_lowercase().as_str() {
+            "set-cookie" => cookie(&text(&header.value, MAX_VALUE), redaction),
+            lower if redaction.covers(&format!("header:{lower}")) => REDACTED.to_owned(),
+            _ => text(&redaction.url(&header.value), MAX_VALUE),
+        };
+        (name, value)
+    });
+    each.collect()
 }
 
-/// The beginning of the body, if it is text, and whether there is more of it.
-fn text(answer: &Answer) -> (Option<String>, bool) {
-    let whole = answer.body.is_whole();
-    let Some(content) = difference::content(answer) else { return (None, !whole) };
+/// A Set-Cookie line: a redacted cookie keeps its name and attributes.
+fn cookie(line: &str, redaction: &Redaction) -> String {
+    let (pair, attributes) = match line.find(';') {
+        Some(at) => line.split_at(at),
+        None => (line, ""),
+    };
+    let name = pair.split('=').next().unwrap_or_default().trim();
+    match redaction.covers(&format!("set-cookie:{name}")) {
+        true => format!("{name}={REDACTED}{attributes}"),
+        false => line.to_owned(),
+    }
+}
+
+/// A body as it is shown.
+#[derive(Debug, Default)]
+struct Shown {
+    text: Option<String>,
+    cut: bool,
+    withheld: bool,
+}
+
+/// Both bodies. JSON has a line for each member, in the same order on both sides, so that
+/// its beginnings can be compared too.
+fn bodies(expected: &Answer, actual: &Answer, redaction: &Redaction) -> (Shown, Shown) {
+    let contents = (difference::content(expected), difference::content(actual));
+    let whole = |answer: &Answer| answer.body.is_whole();
+    let tree = |content: &Option<Cow<'_, [u8]>>| {
+        let mut tree = json::parse(content.as_deref()?)?.into_owned();
+        redaction.json().iter().for_each(|steps| node::redact(&mut tree, steps));
+        Some(tree)
+    };
+    let trees = (
+        tree(&contents.0).filter(|_| whole(expected)),
+        tree(&contents.1).filter(|_| whole(actual)),
+    );
+    let laid_out = |tree, order| {
+        let text = diff::pretty(tree, order).join("\n");
+        let cut = text.len() > MAX_BODY;
+        Shown { text: text_of(text.as_bytes(), cut), cut, withheld: false }
+    };
+    let other = |answer: &Answer, content: Option<Cow<'_, [u8]>>| {
+        if redaction.is_in_bodies() && !answer.body.bytes.is_empty() {
+            return Shown { withheld: true, ..Shown::default() };
+        }
+        let Some(content) = content else {
+            return Shown { cut: !whole(answer), ..Shown::default() };
+        };
+        let cut = !whole(answer) || content.len() > MAX_BODY;
+        Shown { text: text_of(&content, cut), cut, withheld: false }
+    };
+    let one = match &trees.0 {
+        Some(tree) => laid_out(tree, None),
+        None => other(expected, contents.0),
+    };
+    let second = match &trees.1 {
+        Some(tree) => laid_out(tree, trees.0.as_ref()),
+        None => other(actual, contents.1),
+    };
+    (one, second)
+}
+
+/// The beginning, if it is text.
+fn text_of(content: &[u8], cut: bool) -> Option<String> {
     let shown = &content[..content.len().min(MAX_BODY)];
-    let cut = !whole || shown.len() < content.len();
     let text = match std::str::from_utf8(shown) {
         Ok(text) => text,
         // Cut within a character, or not text at all.
-        Err(error) if shown.len() - error.valid_up_to() < 4 && cut => {
-            std::str::from_utf8(&shown[..error.valid_up_to()]).unwrap_or_default()
+        Err(error) if cut && shown.len() - error.valid_up_to() < 4 => {
+            std::str::from_utf8(&shown[..error.valid_up_to()]).ok()?
         }
-        Err(_) => return (None, cut),
+        Err(_) => return None,
     };
     let binary = text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
-    ((!binary).then(|| text.to_owned()), cut)
+    (!binary).then(|| text.to_owned())
 }

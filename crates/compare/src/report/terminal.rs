@@ -105,7 +105,8 @@ impl Page {
 
     fn findings(&mut self, document: &Document, target: &TargetReport) {
         let report = &target.compare;
-        let shown: Vec<&Finding> = report.findings.iter().filter(|f| words::matters(f)).collect();
+        let mut shown = words::worst_first(report);
+        shown.retain(|finding| words::matters(finding));
         if !shown.is_empty() {
             self.title("Findings");
         }

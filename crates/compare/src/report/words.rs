@@ -58,7 +58,7 @@ pub(super) fn what(finding: &Finding) -> String {
         Kind::Value => format!("{field} has another value"),
         Kind::Order => format!("{field} is in another order"),
         Kind::Count => format!("{field} has another number of elements"),
-        Kind::Slower => format!("{field}: slower"),
+        Kind::Slower => "answers are slower".to_owned(),
         Kind::More => format!("{field}: more differences than are listed"),
         Kind::Notation => format!("{field} is written in another way"),
         Kind::Coding => format!("{field} has another content coding"),
@@ -121,11 +121,6 @@ pub(super) fn advice(report: &Report) -> Option<String> {
 pub(super) fn seen(finding: &Finding) -> String {
     let often = finding.b + finding.both;
     format!("{} of {} ({})", number(often), number(finding.n), percent(often, finding.n))
-}
-
-/// The same beside how often good answers differ so.
-pub(super) fn against(finding: &Finding) -> String {
-    format!("differs in {}, good answers in {}", number(finding.b), number(finding.c))
 }
 
 /// A corrected p, as short as is honest.
@@ -217,8 +212,51 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// The two values of the first example, if it has them.
+/// Findings as they are shown: what is sure first, in it what hurts most, in it what is
+/// seen most often.
+pub(super) fn worst_first(report: &Report) -> Vec<&Finding> {
+    let mut findings: Vec<&Finding> = report.findings.iter().collect();
+    findings.sort_by_cached_key(|finding| {
+        let share = (finding.b + finding.both) as f64 / finding.n.max(1) as f64;
+        (doubt(finding), harm(finding), std::cmp::Reverse((share * 1e6) as u64))
+    });
+    findings
+}
+
+fn doubt(finding: &Finding) -> u8 {
+    match finding.class {
+        Class::Confirmed | Class::Shape => 0,
+        Class::New => 1,
+        Class::Noise => 2,
+        Class::Note => 3,
+    }
+}
+
+/// How near to the user's answer the field is: no answer at all hurts more than other
+/// content, and that more than a header.
+fn harm(finding: &Finding) -> u8 {
+    let field = finding.field.as_str();
+    match field.split([':', '.', '[']).next().unwrap_or(field) {
+        "failure" => 0,
+        "status" => 1,
+        "header" | "trailer" if field.ends_with(":grpc-status") => 1,
+        "body" => 2,
+        "header" if field == "header:location" => 2,
+        "latency" => 3,
+        "set-cookie" => 4,
+        "header" | "trailer" => 5,
+        _ => 6,
+    }
+}
+
+/// The two values of the first example, if it has them: the baseline's, the target's.
 pub(super) fn values(finding: &Finding) -> Option<(String, String)> {
-    let (expected, actual) = note(finding).split_once(" \u{2192} ")?;
-    Some((expected.to_owned(), actual.to_owned()))
+    let example = finding.example.as_ref()?;
+    let side = |value: &Option<String>| match value {
+        Some(value) if value.is_empty() => "(empty)".to_owned(),
+        Some(value) => value.clone(),
+        None => "(absent)".to_owned(),
+    };
+    let known = example.expected.is_some() || example.actual.is_some();
+    known.then(|| (side(&example.expected), side(&example.actual)))
 }

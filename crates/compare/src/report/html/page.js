@@ -195,7 +195,7 @@
   }
 
   function statuses(target) {
-    const pairs = target.statuses || [];
+    const pairs = target.compare.statuses || [];
     if (!pairs.length) return null;
     const order = (a, b) => a.localeCompare(b, "en", { numeric: true });
     const rows = [...new Set(pairs.map((pair) => pair.expected))].sort(order);
@@ -264,7 +264,7 @@
   function hay(finding, target) {
     const examples = (finding.examples || []).flatMap((example) => {
       const exchange = target.exchanges[example.id];
-      return [example.id, example.note, example.path, exchange && `${exchange.method} ${exchange.path}`];
+      return [example.id, example.note, example.request, example.place, exchange && `${exchange.method} ${exchange.path}`];
     });
     return [finding.class, finding.endpoint, finding.field, finding.kind, finding.what, ...examples]
       .filter(Boolean).join("\n").toLowerCase();
@@ -343,25 +343,20 @@
 
   function values(examples, target) {
     if (!examples.length) return null;
-    const split = examples.map((example) => {
-      if (example.expected !== undefined || example.actual !== undefined) return [example.expected, example.actual];
-      const at = (example.note || "").indexOf(" \u2192 ");
-      return at < 0 ? [null, null] : [example.note.slice(0, at), example.note.slice(at + 3)];
-    });
-    const side = (value) => (value === null || value === undefined ? h("i", {}, "absent") : h("code", {}, value));
-    if (split.every(([one, other]) => one === null && other === null)) {
+    const none = (value) => value === null || value === undefined;
+    const side = (value) => (none(value) ? h("i", {}, "absent") : value === "" ? h("i", {}, "empty") : h("code", {}, value));
+    if (examples.every((example) => none(example.expected) && none(example.actual))) {
       return h("ul", { class: "notes" }, examples.map((example) => h("li", {}, h("code", {}, example.note || "no value is shown"), example.id && h("small", {}, ` ${example.id}`))));
     }
     return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Examples" },
       h("table", { class: "values" },
         h("caption", { class: "sr" }, "Examples"),
         h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "axis expected" }, baseline()), h("th", { scope: "col", class: "axis actual" }, target.name), h("th", { scope: "col" }, "Request"))),
-        h("tbody", {}, examples.map((example, at) => {
-          const [one, other] = split[at];
-          const alone = one === null && other === null;
+        h("tbody", {}, examples.map((example) => {
+          const alone = none(example.expected) && none(example.actual);
           return h("tr", {},
-            alone ? h("td", { colspan: 2 }, h("code", {}, example.note)) : [h("td", {}, side(one)), h("td", {}, side(other))],
-            h("td", { class: "id" }, example.id));
+            alone ? h("td", { colspan: 2 }, h("code", {}, example.note)) : [h("td", {}, side(example.expected)), h("td", {}, side(example.actual))],
+            h("td", { class: "id" }, example.request && h("span", {}, example.request), example.place && h("span", {}, example.place), h("span", {}, example.id)));
         }))));
   }
 
@@ -510,7 +505,7 @@
   // Share of the answers (up) that took at most so long (right, logarithmic).
   function curves(l, label, target) {
     const [width, height, left, right, top, bottom] = [320, 150, 34, 10, 8, 22];
-    const points = (values, p50, p99) => (Array.isArray(values) && values.length === SHARES.length
+    const points = (values, p50, p99) => (Array.isArray(values) && values.length === SHARES.length && values.some((value) => value > 0)
       ? values.map((value, at) => [value, SHARES[at]]) : [[p50, 0.5], [p99, 0.99]]);
     const one = points(l.expected_ms, l.expected_p50_ms, l.expected_p99_ms);
     const other = points(l.actual_ms, l.actual_p50_ms, l.actual_p99_ms);
