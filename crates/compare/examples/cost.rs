@@ -17,7 +17,7 @@ fn main() {
         let candidate = answer(id % 2);
         let path = format!("/users/{id}");
         let id = id.to_be_bytes();
-        let request = RequestKey { id: &id, method: "GET", path: &path };
+        let request = RequestKey { id: &id, method: "GET", path: &path, again: false };
         let noise = differences(&equal, &answer(0), &rules);
         verdict.compared(&request, &differences(&equal, &candidate, &rules), Some(&noise));
     }

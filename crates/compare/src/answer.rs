@@ -27,6 +27,10 @@ pub struct Answer {
     pub authority: Bytes,
     /// When it came, if that was measured.
     pub timing: Option<Timing>,
+    /// Places that were taken out when it was recorded (`header:NAME`, `cookie:NAME`,
+    /// `query:NAME`, `form:NAME`, `json:PATH`): not compared, on either side. Those of
+    /// all answers are given to [`crate::Rules::redacted`].
+    pub redacted: Vec<String>,
 }
 
 /// As much of a body as was kept.
@@ -91,23 +95,31 @@ impl From<&pb::Response> for Answer {
             }
         };
         let bytes = response.body.clone().unwrap_or_default();
-        Self {
-            status: u16::try_from(response.status).unwrap_or(0),
-            failure,
-            headers: response.headers.clone(),
-            trailers: response.trailers.clone(),
-            body: Body {
+        // With places taken out, the length and hash are of a body nobody has any more.
+        let is_redacted = !response.rule_set.is_empty() || !response.sealed.is_empty();
+        let is_complete = response.completeness() == pb::Completeness::Complete;
+        let body = match is_redacted && is_complete && response.body.is_some() {
+            true => Body::whole(bytes),
+            false => Body {
                 // A record without the length (head only) still says what it has.
                 length: response.body_length.max(bytes.len() as u64),
                 bytes,
                 hash: response.body_hash.as_ref().try_into().ok(),
             },
+        };
+        Self {
+            status: u16::try_from(response.status).unwrap_or(0),
+            failure,
+            headers: response.headers.clone(),
+            trailers: response.trailers.clone(),
+            body,
             authority: Bytes::new(),
             timing: Some(Timing {
                 head_ns: response.head_after_ns,
                 first_byte_ns: response.first_byte_after_ns,
                 end_ns: response.end_after_ns,
             }),
+            redacted: response.sealed.iter().map(|sealed| sealed.place.clone()).collect(),
         }
     }
 }

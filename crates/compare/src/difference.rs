@@ -2,18 +2,20 @@
 //! whether that matters.
 
 mod body;
-mod coding;
 mod headers;
 pub(crate) mod shape;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
+use umbra_record::fields;
 
-use crate::{Answer, Rules};
+use crate::{Answer, Rules, content::coding, redaction::Redaction};
+
+pub(crate) use headers::NOT_COMPARED;
 
 /// Most differences told of one pair of answers; the last one then says that there
 /// are more.
@@ -21,6 +23,8 @@ pub const MAX_DIFFERENCES: usize = 1000;
 
 /// Longest name of a field.
 const MAX_FIELD: usize = 200;
+/// Longest value kept of one side.
+const MAX_VALUE: usize = 200;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,68 @@ pub struct Difference {
     pub kind: Kind,
     /// Both sides, shortened, for people.
     pub note: String,
+    /// The exact place, with positions in arrays, where the field does not say it:
+    /// `body.items[3].price`.
+    pub place: Option<String>,
+    /// The first answer's value there, shortened; `None`: absent, or not one value.
+    pub expected: Option<String>,
+    /// The second's.
+    pub actual: Option<String>,
 }
+
+impl Difference {
+    /// With a note only.
+    pub fn new(field: impl Into<String>, kind: Kind, note: impl Into<String>) -> Self {
+        let (field, note) = (field.into(), note.into());
+        Self { field, kind, note, place: None, expected: None, actual: None }
+    }
+}
+
+/// What is said about a difference beside field and kind.
+#[derive(Default)]
+pub(crate) struct Detail {
+    note: String,
+    place: Option<String>,
+    expected: Option<String>,
+    actual: Option<String>,
+}
+
+impl From<String> for Detail {
+    fn from(note: String) -> Self {
+        Self { note, ..Self::default() }
+    }
+}
+
+impl Detail {
+    /// Two values, of which one may be absent; `note` comes behind the place.
+    pub(crate) fn new(
+        place: &str,
+        note: &str,
+        expected: Option<&[u8]>,
+        actual: Option<&[u8]>,
+    ) -> Self {
+        let side = |side: Option<&[u8]>| {
+            side.map(|text| {
+                shorten(&String::from_utf8_lossy(start(text, 4 * MAX_VALUE)), MAX_VALUE)
+            })
+        };
+        let exact = place.strip_suffix(": ").filter(|place| !place.is_empty());
+        Self {
+            note: format!("{place}{note}"),
+            place: exact.map(str::to_owned),
+            expected: side(expected),
+            actual: side(actual),
+        }
+    }
+}
+
+/// At most so many bytes.
+fn start(text: &[u8], limit: usize) -> &[u8] {
+    &text[..text.len().min(limit)]
+}
+
+/// Why what was redacted is passed over.
+const REDACTED: &str = "redacted when it was recorded";
 
 /// In which way a field differs. The same field can differ in several ways, each
 /// with its own count: noise in its values does not hide that it is sometimes gone.
@@ -136,11 +201,18 @@ fn look(found: &mut Found<'_>) {
     }
 }
 
+/// The content of a body, its codings removed; `None` if they cannot be.
+pub(crate) fn content(answer: &Answer) -> Option<Cow<'_, [u8]>> {
+    coding::decode(&answer.body.bytes, fields::all(&answer.headers, "content-encoding"))
+}
+
 /// The differences found so far, and what is needed to judge the next.
 pub(crate) struct Found<'a> {
     pub(crate) expected: &'a Answer,
     pub(crate) actual: &'a Answer,
     pub(crate) rules: &'a Rules,
+    /// Of the recording, and of these two answers.
+    pub(crate) redaction: Cow<'a, Redaction>,
     list: Vec<Difference>,
     seen: HashSet<(String, Kind)>,
     /// What rules passed over, if somebody wants to know.
@@ -149,7 +221,21 @@ pub(crate) struct Found<'a> {
 
 impl<'a> Found<'a> {
     fn new(expected: &'a Answer, actual: &'a Answer, rules: &'a Rules) -> Self {
-        Self { expected, actual, rules, list: Vec::new(), seen: HashSet::new(), passed: None }
+        let redaction = rules.redaction().with(&expected.redacted, &actual.redacted);
+        Self {
+            expected,
+            actual,
+            rules,
+            redaction,
+            list: Vec::new(),
+            seen: HashSet::new(),
+            passed: None,
+        }
+    }
+
+    /// Whether somebody wants to know what was passed over.
+    pub(crate) fn is_explaining(&self) -> bool {
+        self.passed.is_some()
     }
 
     /// Whether the bound is reached, so that looking further is useless.
@@ -158,34 +244,52 @@ impl<'a> Found<'a> {
     }
 
     /// Adds a difference, unless it is there already or a rule ignores it.
-    pub(crate) fn add(&mut self, field: &str, kind: Kind, note: impl FnOnce() -> String) {
+    pub(crate) fn add<D: Into<Detail>>(
+        &mut self,
+        field: &str,
+        kind: Kind,
+        detail: impl FnOnce() -> D,
+    ) {
         let field = shorten(field, MAX_FIELD);
         if self.is_full() {
             return;
         }
+        if self.redaction.covers(&field) {
+            return self.pass(REDACTED, &field, kind, String::new);
+        }
         if let Some(rule) = self.rules.ignores(&field, kind) {
-            return self.pass(rule, &field, kind, note);
+            return self.pass(rule, &field, kind, detail);
         }
         if !self.seen.insert((field.clone(), kind)) {
             return;
         }
-        self.list.push(Difference { field, kind, note: note() });
+        self.list.push(difference(field, kind, detail().into()));
         if self.list.len() + 1 == MAX_DIFFERENCES {
-            let note = "more differences than are listed".to_owned();
-            self.list.push(Difference { field: "body".to_owned(), kind: Kind::More, note });
+            let note = "more differences than are listed";
+            self.list.push(Difference::new("body", Kind::More, note));
         }
     }
 
-    /// Whether a rule tolerates these two values.
+    /// Whether a rule tolerates these two values, or they are not compared at all.
     pub(crate) fn tolerates(&mut self, field: &str, expected: &[u8], actual: &[u8]) -> bool {
+        if self.redaction.covers(field) {
+            self.pass(REDACTED, field, Kind::Value, String::new);
+            return true;
+        }
         let Some(rule) = self.rules.tolerates(field, expected, actual) else { return false };
-        self.pass(rule, field, Kind::Value, || note("", expected, actual));
+        self.pass(rule, field, Kind::Value, || values("", expected, actual));
         true
     }
 
-    fn pass(&mut self, rule: &str, field: &str, kind: Kind, note: impl FnOnce() -> String) {
+    fn pass<D: Into<Detail>>(
+        &mut self,
+        rule: &str,
+        field: &str,
+        kind: Kind,
+        detail: impl FnOnce() -> D,
+    ) {
         if let Some(passed) = self.passed.as_mut().filter(|list| list.len() < MAX_DIFFERENCES) {
-            let difference = Difference { field: field.to_owned(), kind, note: note() };
+            let difference = difference(field.to_owned(), kind, detail().into());
             passed.push((difference, rule.to_owned()));
         }
     }
@@ -196,13 +300,14 @@ impl<'a> Found<'a> {
             return;
         }
         if self.same_but_for_authority(expected, actual) {
-            return self.add(field, Kind::Authority, || note(place, expected, actual));
+            return self.add(field, Kind::Authority, || values(place, expected, actual));
         }
-        self.add(field, Kind::Value, || note(place, expected, actual));
+        self.add(field, Kind::Value, || values(place, expected, actual));
         let (one, other) = (shape::of(expected), shape::of(actual));
         if one != other {
+            let note = || arrow(one.name(), other.name());
             self.add(field, Kind::Shape, || {
-                format!("{place}{} \u{2192} {}", one.name(), other.name())
+                Detail::new(place, &note(), Some(expected), Some(actual))
             });
         }
     }
@@ -241,6 +346,23 @@ fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
+fn difference(field: String, kind: Kind, detail: Detail) -> Difference {
+    let Detail { note, place, expected, actual } = detail;
+    Difference { field, kind, note, place, expected, actual }
+}
+
+/// Two texts.
+fn values(place: &str, expected: &[u8], actual: &[u8]) -> Detail {
+    Detail::new(place, &note("", expected, actual), Some(expected), Some(actual))
+}
+
+/// Two byte strings, as far as people want to know.
+pub(crate) fn offsets(one: &[u8], other: &[u8]) -> String {
+    let first = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let lengths = arrow(&one.len().to_string(), &other.len().to_string());
+    format!("from byte {first} on; {lengths} bytes")
+}
+
 fn note(place: &str, expected: &[u8], actual: &[u8]) -> String {
     // What differs may come late in a long text: both are shown from shortly before.
     let same = expected.iter().zip(actual).take_while(|(one, other)| one == other).count();
@@ -248,7 +370,8 @@ fn note(place: &str, expected: &[u8], actual: &[u8]) -> String {
     let skip = if longest > 60 { same.saturating_sub(15) } else { 0 };
     let show = |text: &[u8]| {
         let ellipsis = if skip > 0 { "\u{2026}" } else { "" };
-        let text = String::from_utf8_lossy(text.get(skip..).unwrap_or_default());
+        let text = start(text.get(skip..).unwrap_or_default(), 300);
+        let text = String::from_utf8_lossy(text);
         format!("{ellipsis}{}", shorten(&text, 60))
     };
     format!("{place}{}", arrow(&format!("{:?}", show(expected)), &format!("{:?}", show(actual))))

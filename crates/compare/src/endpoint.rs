@@ -7,7 +7,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tree::{Merge, Tree};
+pub(crate) use tree::{Count, Tree};
 
 use crate::difference::shape;
 

@@ -2,50 +2,15 @@
 //! written, members keep their order and repetitions, strings are borrowed unless
 //! they contain escapes. Strict, and bounded in depth.
 
-mod structure;
-
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-pub(crate) use structure::{Path, compare};
+use crate::node::{MAX_NODES, Node};
 
 /// Deepest nesting; deeper is "not JSON" and compared as bytes.
 const MAX_DEPTH: usize = 128;
-
-/// Most values in one body: a value can be two bytes of text and takes many times that
-/// in memory. With more it is compared as text.
-pub(crate) const MAX_NODES: usize = 500_000;
-
-/// A value.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Node<'a> {
-    Null,
-    Bool(bool),
-    /// As written.
-    Number(&'a str),
-    /// Unescaped. Bytes, because a lone surrogate escape is no Unicode text; it is
-    /// kept in the three bytes that UTF-8 would have for it.
-    Text(Cow<'a, [u8]>),
-    List(Vec<Node<'a>>),
-    /// Members in order, names perhaps repeated.
-    Map(Vec<(Cow<'a, [u8]>, Node<'a>)>),
-}
-
-impl Node<'_> {
-    /// For people.
-    pub(crate) fn type_name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "boolean",
-            Self::Number(_) => "number",
-            Self::Text(_) => "string",
-            Self::List(_) => "array",
-            Self::Map(_) => "object",
-        }
-    }
-}
 
 /// The one value of a text; `None` if it is not JSON.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Node<'_>> {
@@ -161,7 +126,7 @@ impl<'a> Reader<'a, '_> {
             }
             self.digits()?;
         }
-        Some(Node::Number(&self.text[start..self.at]))
+        Some(Node::Number(self.text[start..self.at].into()))
     }
 
     /// One digit or more.

@@ -23,7 +23,7 @@
 //!     let new = answer(r#"{"name":null,"age":40}"#);
 //!     let path = format!("/users/{id}");
 //!     let rules = rules.for_request("GET", &path);
-//!     let request = RequestKey { id: &id.to_be_bytes(), method: "GET", path: &path };
+//!     let request = RequestKey { id: &id.to_be_bytes(), method: "GET", path: &path, again: false };
 //!     let noise = differences(&old, &second, &rules);
 //!     verdict.compared(&request, &differences(&old, &new, &rules), Some(&noise));
 //! }
@@ -34,11 +34,15 @@
 //! ```
 
 mod answer;
+mod content;
 mod difference;
 mod endpoint;
 mod gate;
 mod json;
+mod node;
 mod number;
+mod redaction;
+pub mod report;
 mod rules;
 mod statistics;
 mod verdict;
@@ -50,5 +54,6 @@ pub use gate::Gate;
 pub use rules::{Rules, VOLATILE_HEADERS};
 pub use statistics::{benjamini_hochberg, fisher, mcnemar};
 pub use verdict::{
-    Class, Coverage, Example, Finding, Judgement, Latency, Report, RequestKey, Settings, Verdict,
+    Class, Coverage, Example, Finding, Judgement, Latency, QUANTILES, Report, RequestKey, Settings,
+    StatusPair, Streams, Verdict,
 };

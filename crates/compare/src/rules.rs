@@ -6,9 +6,10 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
+use prost_reflect::MessageDescriptor;
 use regex::bytes::Regex;
 
-use crate::{difference::Kind, number};
+use crate::{content::Descriptors, difference::Kind, number, redaction::Redaction};
 
 /// Headers whose values differ between any two good answers. Their values are not
 /// compared; that one is missing or added is.
@@ -55,6 +56,10 @@ pub const VOLATILE_HEADERS: &[&str] = &[
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Arc<[Arc<Rule>]>,
+    redaction: Arc<Redaction>,
+    descriptors: Option<Descriptors>,
+    /// What the answers to this request are made of.
+    answer_type: Option<MessageDescriptor>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,7 +96,39 @@ impl Rules {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(Self { rules: rules.into() }) } else { Err(problems) }
+        let rules = Self { rules: rules.into(), ..Self::default() };
+        if problems.is_empty() { Ok(rules) } else { Err(problems) }
+    }
+
+    /// With the places that were redacted when the baseline's answers were recorded, as
+    /// the agent names them: `header:NAME`, `cookie:NAME`, `query:NAME`, `form:NAME`,
+    /// `json:PATH`. They are taken out of both answers: neither compared nor shown.
+    /// Tells everything that is wrong.
+    pub fn redacted<S: AsRef<str>>(mut self, places: &[S]) -> Result<Self, Vec<String>> {
+        self.redaction = Arc::new(Redaction::new(places)?);
+        Ok(self)
+    }
+
+    /// With the types of gRPC's messages: a serialized `FileDescriptorSet`, as `protoc
+    /// --include_imports --descriptor_set_out` writes it. Without one, messages are
+    /// compared as bytes.
+    pub fn with_descriptors(mut self, set: &[u8]) -> Result<Self, String> {
+        self.descriptors = Some(Descriptors::decode(set)?);
+        Ok(self)
+    }
+
+    /// The line for an option `--array-key [METHOD PATH ]FIELD=KEY`: elements of this
+    /// array are matched by that member. `body.` may be left out.
+    pub fn array_key(option: &str) -> Result<String, String> {
+        let problem = || format!("'{option}' is not FIELD=KEY, such as body.items=id");
+        let (field, key) = option.rsplit_once('=').ok_or_else(problem)?;
+        line(field, &format!("key={key}")).ok_or_else(problem)
+    }
+
+    /// The line for an option `--json-strings [METHOD PATH ]FIELD`: this string holds
+    /// JSON, which is compared by structure. `body.` may be left out.
+    pub fn json_strings(option: &str) -> Result<String, String> {
+        line(option, "json").ok_or_else(|| format!("'{option}' is not FIELD, such as body.payload"))
     }
 
     /// The rules that apply to a request.
@@ -103,10 +140,15 @@ impl Rules {
                     && path_matches(on_path, path)
             }
         };
-        if self.rules.iter().all(|rule| rule.endpoint.is_none()) {
-            return self.clone();
+        let all = self.rules.iter().all(|rule| rule.endpoint.is_none());
+        Self {
+            rules: match all {
+                true => Arc::clone(&self.rules),
+                false => self.rules.iter().filter(applies).cloned().collect(),
+            },
+            answer_type: self.descriptors.as_ref().and_then(|types| types.answer_of(path)),
+            ..self.clone()
         }
-        Self { rules: self.rules.iter().filter(applies).cloned().collect() }
     }
 
     /// The line that would silence a finding; `None` for what is counted together with
@@ -118,9 +160,19 @@ impl Rules {
         Rule::parse(&line).ok().map(|_| line)
     }
 
+    /// What was redacted.
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
+    /// What gRPC's answers to this request are made of, if that is known.
+    pub(crate) fn answer_type(&self) -> Option<&MessageDescriptor> {
+        self.answer_type.as_ref()
+    }
+
     /// The rule that ignores it, if there is one.
     pub(crate) fn ignores(&self, field: &str, kind: Kind) -> Option<&str> {
-        if is_volatile(field, kind) {
+        if is_passed(field, kind) {
             return Some("volatile by nature");
         }
         let rule = self.rules.iter().find(|rule| match &rule.what {
@@ -165,7 +217,7 @@ impl Rules {
         rules.any(|rule| wildcard(&rule.field, &field))
     }
 
-    pub(crate) fn array_key(&self, field: impl FnOnce() -> String) -> Option<String> {
+    pub(crate) fn key_of(&self, field: impl FnOnce() -> String) -> Option<String> {
         if !self.rules.iter().any(|rule| matches!(rule.what, What::Key(_))) {
             return None;
         }
@@ -177,12 +229,33 @@ impl Rules {
     }
 }
 
-fn is_volatile(field: &str, kind: Kind) -> bool {
+/// `[METHOD PATH ]FIELD` and what is said about it, as a line.
+fn line(option: &str, what: &str) -> Option<String> {
+    let (endpoint, field) = match option.trim().rsplit_once(' ') {
+        Some((endpoint, field)) => (format!("{endpoint} "), field),
+        None => (String::new(), option.trim()),
+    };
+    let field = match field.strip_prefix('$').unwrap_or(field) {
+        "" => "body".to_owned(),
+        field if field.starts_with("body") => field.to_owned(),
+        field if field.starts_with(['.', '[']) => format!("body{field}"),
+        field => format!("body.{field}"),
+    };
+    let line = format!("{endpoint}{field} {what}");
+    Rule::parse(&line).ok().map(|_| line)
+}
+
+/// Whether the value of this header differs between any two good answers.
+pub(crate) fn is_volatile(name: &str) -> bool {
+    VOLATILE_HEADERS.iter().any(|pattern| wildcard(pattern, name))
+}
+
+fn is_passed(field: &str, kind: Kind) -> bool {
     if !matches!(kind, Kind::Value | Kind::Shape | Kind::Order) {
         return false;
     }
     if let Some(name) = field.strip_prefix("header:").or_else(|| field.strip_prefix("trailer:")) {
-        return VOLATILE_HEADERS.iter().any(|pattern| wildcard(pattern, name));
+        return is_volatile(name);
     }
     field.starts_with("set-cookie:") && (field.ends_with(";expires") || field.ends_with(";max-age"))
 }
@@ -344,7 +417,7 @@ fn segments_match(pattern: &[&str], path: &[&str]) -> bool {
 }
 
 /// Whether a text matches a pattern in which `*` stands for anything, also nothing.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(first) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

@@ -5,23 +5,28 @@
 //! State is a set of counts: it is bounded, does not depend on the order of requests
 //! (until a bound is reached), and states of disjoint requests can be merged.
 
+mod example;
 mod latency;
+mod recent;
 mod report;
+mod stored;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
-pub use latency::Latency;
-pub use report::{Class, Coverage, Finding, Judgement, Report};
-pub use tally::Example;
+pub use example::Example;
+pub(crate) use example::rank;
+pub use latency::{Latency, QUANTILES};
+pub use report::{Class, Coverage, Finding, Judgement, Report, StatusPair, Streams};
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Difference, Kind, Rules, endpoint::Tree};
-use tally::Tally;
+use crate::{Answer, Difference, Kind, Rules, content, content::Media, endpoint::Tree};
+use recent::{Answered, Contribution, Known, Outcome, Recent};
+use tally::{Room, Sign, Tally};
 
 /// Which request two answers belong to.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +37,9 @@ pub struct RequestKey<'a> {
     pub method: &'a str,
     /// As recorded, without the query.
     pub path: &'a str,
+    /// It may have been sent before, perhaps by another replica: what it contributes is
+    /// kept longer, so that states which both hold it count it once.
+    pub again: bool,
 }
 
 /// How sure one wants to be.
@@ -58,21 +66,25 @@ impl Default for Settings {
 /// Most pairs of field and kind in all endpoints together; differences in further ones
 /// are counted together by endpoint. This bounds the memory.
 const MAX_FIELDS: usize = 20_000;
-/// Requests that are remembered so that none counts twice.
-const MAX_RECENT: usize = 50_000;
+/// Most bytes of examples.
+const MAX_EXAMPLES: usize = 16 << 20;
+/// Most pairs of statuses that are told apart.
+const MAX_STATUSES: usize = 500;
 
-/// The state of one comparison: one candidate against one baseline. Serializes, so that it can be kept beside the progress of a job.
+/// The state of one comparison: one candidate against one baseline.
+///
+/// It is bounded: about 2,000 endpoints, 20,000 fields in them and 16 MiB of examples
+/// at most, which is below 100 MiB whatever comes, and far below 1 MiB for a service as
+/// they are. States can be stored ([`Verdict::to_bytes`]) and merged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
     settings: Settings,
     endpoints: Tree<Tally>,
     /// Counted before, of a good version: what differs between good answers.
     learned: Option<Tree<Tally>>,
-    /// How many more pairs of field and kind there may be.
-    room: usize,
-    /// Not kept: whoever continues from a stored state sends again only what is not in
-    /// it.
-    #[serde(skip)]
+    room: Room,
+    /// Requests by the status of both answers.
+    statuses: BTreeMap<String, BTreeMap<String, u64>>,
     recent: Recent,
 }
 
@@ -89,7 +101,8 @@ impl Verdict {
             settings,
             endpoints: Tree::default(),
             learned: None,
-            room: MAX_FIELDS,
+            room: Room { fields: MAX_FIELDS, examples: MAX_EXAMPLES },
+            statuses: BTreeMap::new(),
             recent: Recent::default(),
         }
     }
@@ -113,34 +126,102 @@ impl Verdict {
     /// Counts one request: how the candidate's answer differs from the baseline's, and
     /// how a second good answer does, if there is one.
     ///
-    /// Returns false, and counts nothing, if this request was counted already. That is
-    /// known of the latest tens of thousands: something sent again follows soon.
+    /// Returns false if this request was counted already, which is known of the latest
+    /// tens of thousands: something sent again follows soon. It counts once then, and
+    /// if its answers are other ones this time, the same of the two counts wherever the
+    /// same two meet.
     pub fn compared(
         &mut self,
         request: &RequestKey<'_>,
         candidate: &[Difference],
         noise: Option<&[Difference]>,
     ) -> bool {
-        if !self.recent.is_new(request.id) {
-            return false;
-        }
-        let tally = self.endpoints.of(request.method, request.path);
-        tally.compared(request.id, candidate, noise, &mut self.room);
-        true
+        self.count(request, tally::outcome(candidate, noise), candidate, noise)
     }
 
     /// Counts a request whose answers could not be compared. It is never "equal".
     /// Returns as [`Verdict::compared`].
     pub fn not_compared(&mut self, request: &RequestKey<'_>, reason: &str) -> bool {
-        if !self.recent.is_new(request.id) {
-            return false;
-        }
-        self.endpoints.of(request.method, request.path).not_compared(reason);
-        true
+        self.count(request, Outcome::Not(tally::reason(reason)), &[], None)
     }
 
-    /// Counts how long the two answers of a request took, baseline's first. To be called
-    /// for a request that [`Verdict::compared`] counted.
+    fn count(
+        &mut self,
+        request: &RequestKey<'_>,
+        outcome: Outcome,
+        candidate: &[Difference],
+        noise: Option<&[Difference]>,
+    ) -> bool {
+        let known = self.recent.known(request.id);
+        self.recent.pass();
+        if matches!(known, Known::Counted) {
+            return false;
+        }
+        let template = self.endpoints.template(request.method, request.path);
+        let (tally, beyond) = self.endpoints.of(request.method, &template);
+        let moves = tally.moves(candidate, noise, &mut self.room);
+        let contribution = Contribution {
+            outcome,
+            moves,
+            method: request.method.into(),
+            path: format!("/{}", template.join("/")).into(),
+            beyond,
+            answered: None,
+        };
+        if let Known::As(before) = &known {
+            // Whatever is told of the answers comes later, and decides nothing.
+            let plain = Contribution { answered: None, ..before.clone() };
+            if plain <= contribution {
+                tally.close(&contribution.moves);
+                return false;
+            }
+            self.take_out(rank(request.id), before);
+        }
+        let (tally, _) = self.endpoints.of(request.method, &template);
+        tally.count(&contribution.outcome, &contribution.moves, Sign::Add);
+        tally.examples(request, &contribution.moves, candidate, &mut self.room);
+        self.recent.put(request.id, request.again, contribution);
+        matches!(known, Known::No)
+    }
+
+    /// Counts the statuses of the two answers of a request and, as far as they are known,
+    /// their times; of streams of events also the times to the first byte and between
+    /// events. To be called after [`Verdict::compared`] or [`Verdict::not_compared`];
+    /// without effect if that did not count the request.
+    pub fn answered(
+        &mut self,
+        request: &RequestKey<'_>,
+        expected: &Answer,
+        actual: &Answer,
+        rules: &Rules,
+    ) {
+        let timed = |answer: &Answer| answer.timing.filter(|_| answer.failure.is_none());
+        let mut answered = Answered {
+            statuses: Some((status(expected), status(actual))),
+            whole: None,
+            first: None,
+            between: None,
+        };
+        let silent = rules.ignores("latency", Kind::Slower).is_some();
+        if let (Some(one), Some(other), false) = (timed(expected), timed(actual), silent) {
+            answered.whole = Some((one.end_ns, other.end_ns));
+            if Media::of(expected).is_events() && Media::of(actual).is_events() {
+                answered.first = Some((one.first_byte_ns, other.first_byte_ns));
+                let between = |answer: &Answer, end: u64, first: u64| {
+                    let gaps = content::events(&answer.body.bytes).checked_sub(1)?;
+                    end.saturating_sub(first).checked_div(gaps)
+                };
+                let whole = expected.body.is_whole() && actual.body.is_whole();
+                answered.between = between(expected, one.end_ns, one.first_byte_ns)
+                    .zip(between(actual, other.end_ns, other.first_byte_ns))
+                    .filter(|_| whole);
+            }
+        }
+        self.tell(request.id, answered);
+    }
+
+    /// Counts how long the two answers of a request took, baseline's first, where there
+    /// are no answers to give to [`Verdict::answered`].
     pub fn timed(
         &mut self,
         request: &RequestKey<'_>,
@@ -148,50 +229,125 @@ impl Verdict {
         actual_ns: u64,
         rules: &Rules,
     ) {
-        if rules.ignores("latency", Kind::Slower).is_some() {
-            return;
+        if rules.ignores("latency", Kind::Slower).is_none() {
+            let whole = Some((expected_ns, actual_ns));
+            self.tell(request.id, Answered { statuses: None, whole, first: None, between: None });
         }
-        let tally = self.endpoints.of(request.method, request.path);
-        tally.latencies.add(expected_ns, actual_ns);
     }
 
-    /// Adds the counts of another state, which must be about other requests: what is
-    /// summed cannot be taken out again.
-    pub fn merge(&mut self, other: Self) {
+    fn tell(&mut self, id: &[u8], answered: Answered) {
+        let Some(contribution) = self.recent.current(id) else { return };
+        if contribution.answered.is_some() {
+            return;
+        }
+        contribution.answered = Some(answered.clone());
+        let Contribution { method, path, beyond, .. } = contribution;
+        if let Some(tally) = self.endpoints.get_mut(method, path, *beyond) {
+            tally.answered(&answered, Sign::Add);
+        }
+        if let Some((expected, actual)) = &answered.statuses {
+            let pairs: usize = self.statuses.values().map(BTreeMap::len).sum();
+            let known =
+                self.statuses.get(&**expected).is_some_and(|all| all.contains_key(&**actual));
+            let (expected, actual) = match known || pairs < MAX_STATUSES {
+                true => (&**expected, &**actual),
+                false => ("other", "other"),
+            };
+            let all = self.statuses.entry(expected.to_owned()).or_default();
+            *all.entry(actual.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Takes a request out of the counts again.
+    fn take_out(&mut self, rank: u64, contribution: &Contribution) {
+        let Contribution { outcome, moves, method, path, beyond, answered } = contribution;
+        let Some(tally) = self.endpoints.get_mut(method, path, *beyond) else { return };
+        tally.forget(rank, moves);
+        tally.count(outcome, moves, Sign::TakeOut);
+        let Some(answered) = answered else { return };
+        tally.answered(answered, Sign::TakeOut);
+        if let Some((expected, actual)) = &answered.statuses
+            && let Some(all) = self.statuses.get_mut(&**expected)
+            && let Some(count) = all.get_mut(&**actual)
+        {
+            *count = count.saturating_sub(1);
+            all.retain(|_, count| *count > 0);
+            self.statuses.retain(|_, all| !all.is_empty());
+        }
+    }
+
+    /// Adds the counts of another state. A request that is among the last of either, or
+    /// was sent again knowingly ([`RequestKey::again`]), counts once if both have it.
+    /// Otherwise the states must be about other requests. In which order states are
+    /// merged makes no difference, until a bound is reached.
+    pub fn merge(&mut self, mut other: Self) {
+        for (hash, one, theirs) in self.recent.shared(&other.recent) {
+            if one <= theirs {
+                other.take_out(hash, &theirs);
+                other.recent.replace(hash, one);
+            } else {
+                self.take_out(hash, &one);
+            }
+        }
+        other.endpoints.sweep();
+        self.endpoints.sweep();
         self.endpoints.merge(other.endpoints);
-        let fields: usize = self.endpoints.endpoints().iter().map(|(_, tally)| tally.len()).sum();
-        self.room = MAX_FIELDS.saturating_sub(fields);
+        for (expected, all) in other.statuses {
+            let mine = self.statuses.entry(expected).or_default();
+            for (actual, count) in all {
+                *mine.entry(actual).or_default() += count;
+            }
+        }
+        self.recent.merge(other.recent);
+        self.keep_bounds();
+    }
+
+    /// Counts together, or forgets, what is beyond the bounds after merging.
+    fn keep_bounds(&mut self) {
+        let sizes = |endpoints: &Tree<Tally>| {
+            let all = endpoints.endpoints();
+            let fields: usize = all.iter().map(|(_, tally)| tally.len()).sum();
+            let examples: usize = all.iter().map(|(_, tally)| tally.examples_size()).sum();
+            (fields, examples)
+        };
+        let (fields, _) = sizes(&self.endpoints);
+        if fields > MAX_FIELDS {
+            let all = self.endpoints.endpoints();
+            let counts = all.iter().flat_map(|(_, tally)| tally.counts());
+            let mut totals: Vec<u64> = counts.map(|(_, _, counts)| counts.total()).collect();
+            totals.sort_unstable_by(|one, other| other.cmp(one));
+            // Of those that are as rare none is to be preferred.
+            let least = totals[MAX_FIELDS] + 1;
+            self.endpoints.each(|tally| tally.fold(least));
+        }
+        for most in (0..3).rev() {
+            if sizes(&self.endpoints).1 <= MAX_EXAMPLES {
+                break;
+            }
+            self.endpoints.each(|tally| tally.keep_examples(most));
+        }
+        let (fields, examples) = sizes(&self.endpoints);
+        self.room = Room {
+            fields: MAX_FIELDS.saturating_sub(fields),
+            examples: MAX_EXAMPLES.saturating_sub(examples),
+        };
     }
 
     /// What can be said so far.
     pub fn finish(&self) -> Report {
         let learned = self.learned.as_ref().map(Tree::endpoints).unwrap_or_default();
         let learned = learned.into_iter().collect();
-        Report::new(&self.settings, &self.endpoints.endpoints(), &learned)
+        let endpoints = self.endpoints.endpoints();
+        Report::new(&self.settings, &endpoints, &learned, &self.statuses)
     }
 }
 
-/// The latest requests, by a hash of their ids.
-#[derive(Debug, Clone, Default)]
-struct Recent {
-    set: HashSet<u64>,
-    order: VecDeque<u64>,
-}
-
-impl Recent {
-    /// Whether it was not seen before; remembers it.
-    fn is_new(&mut self, id: &[u8]) -> bool {
-        let hash = tally::rank(id);
-        if !self.set.insert(hash) {
-            return false;
-        }
-        self.order.push_back(hash);
-        if self.order.len() > MAX_RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-        true
+/// The status of an answer, or what came instead.
+fn status(answer: &Answer) -> Box<str> {
+    match (&answer.failure, answer.status) {
+        (Some(failure), _) => tally::reason(failure),
+        (None, 0) => "none".into(),
+        (None, status) => status.to_string().into(),
     }
 }
 

@@ -83,7 +83,7 @@ fn judge(seed: u64, faulty: &str, fault: Option<Fault>) -> Report {
             fault(&mut random, &mut candidate);
         }
         let (id, rules) = (number.to_be_bytes(), rules.for_request("GET", path));
-        let request = RequestKey { id: &id, method: "GET", path };
+        let request = RequestKey { id: &id, method: "GET", path, again: false };
         let noise = differences(&first, &second, &rules);
         verdict.compared(&request, &differences(&first, &candidate, &rules), Some(&noise));
         let slow = candidate.timing.map_or(0, |timing| timing.end_ns);

@@ -74,15 +74,11 @@ fn count(verdict: &mut Verdict, id: u32, candidate: &[bool], second: &[bool]) {
     let list = |flags: &[bool]| -> Vec<Difference> {
         let raised = flags.iter().enumerate().filter(|(_, raised)| **raised);
         raised
-            .map(|(field, _)| Difference {
-                field: format!("body.f{field}"),
-                kind: Kind::Value,
-                note: String::new(),
-            })
+            .map(|(field, _)| Difference::new(format!("body.f{field}"), Kind::Value, ""))
             .collect()
     };
     let id = id.to_be_bytes();
-    let request = RequestKey { id: &id, method: "GET", path: "/x" };
+    let request = RequestKey { id: &id, method: "GET", path: "/x", again: false };
     assert!(verdict.compared(&request, &list(candidate), Some(&list(second))));
 }
 

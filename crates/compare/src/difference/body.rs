@@ -1,27 +1,16 @@
-//! Bodies: by structure where the content type has one, by line for text, by length
+//! Bodies side by side: by structure where they have one, by line for text, by length
 //! and hash for everything else, and for what was not kept whole.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use umbra_record::fields;
 
-use super::{Found, Kind, arrow, coding};
+use super::{Found, Kind, arrow, offsets};
 use crate::{
     Answer, Body,
-    json::{self, MAX_NODES, Node, Path},
+    content::{self, Content},
+    node::{self, Node, Path},
 };
-
-/// Most pairs of a form; with more it is compared as text.
-const MAX_PAIRS: usize = 50_000;
-
-/// A body that was read as what it says it is.
-enum Content<'a> {
-    Json(Node<'a>),
-    /// Names and values, decoded, in order.
-    Form(Vec<(Vec<u8>, Vec<u8>)>),
-    Text(&'a str),
-    Bytes(&'a [u8]),
-}
 
 pub(super) fn compare(found: &mut Found<'_>) {
     let (expected, actual) = (found.expected, found.actual);
@@ -45,10 +34,10 @@ pub(super) fn compare(found: &mut Found<'_>) {
         }
         return partly(found, one, other);
     }
-    let (one, other) = (decoded(expected), decoded(actual));
+    let (one, other) = (super::content(expected), super::content(actual));
     codings(found);
     match (one, other) {
-        (Some(one), Some(other)) => contents(found, &one, &other),
+        (Some(one), Some(other)) => contents(found, one, other),
         (None, None) => bytes(found, &expected.body.bytes, &actual.body.bytes),
         (one, _) => found.add("body", Kind::Type, || {
             let side = |readable| if readable { "readable" } else { "cannot be decoded" };
@@ -57,211 +46,136 @@ pub(super) fn compare(found: &mut Found<'_>) {
     }
 }
 
-/// The content without its codings; `None` if they cannot be removed.
-fn decoded(answer: &Answer) -> Option<Cow<'_, [u8]>> {
-    coding::decode(&answer.body.bytes, fields::all(&answer.headers, "content-encoding"))
-}
-
 /// Another coding is noted, whatever becomes of the content; whether there is one.
 fn codings(found: &mut Found<'_>) -> bool {
-    let of = |answer: &Answer| {
-        let lines = fields::all(&answer.headers, "content-encoding");
-        lines.map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ").to_ascii_lowercase()
+    let of = |answer: &Answer, name: &str| {
+        let lines = fields::all(&answer.headers, name);
+        let joined = lines.map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ");
+        let joined = joined.to_ascii_lowercase();
+        if matches!(joined.as_str(), "" | "identity") { "none".to_owned() } else { joined }
     };
-    let (one, other) = (of(found.expected), of(found.actual));
-    if one != other {
-        let name = |coding: &str| if coding.is_empty() { "none".into() } else { coding.to_owned() };
-        found.add("header:content-encoding", Kind::Coding, || arrow(&name(&one), &name(&other)));
+    let (expected, actual) = (found.expected, found.actual);
+    let mut differ = false;
+    for name in ["content-encoding", "grpc-encoding"] {
+        if fields::first(&expected.headers, name) == fields::first(&actual.headers, name) {
+            continue;
+        }
+        let (one, other) = (of(expected, name), of(actual, name));
+        if one != other {
+            found.add(&format!("header:{name}"), Kind::Coding, || arrow(&one, &other));
+            differ = true;
+        }
     }
-    one != other
+    differ
 }
 
 /// Not all bytes of both are here.
 fn partly(found: &mut Found<'_>, one: &Body, other: &Body) {
     let common = one.bytes.len().min(other.bytes.len());
-    if one.bytes[..common] != other.bytes[..common] {
-        return bytes(found, &one.bytes[..common], &other.bytes[..common]);
-    }
+    let first = first_difference(&one.bytes[..common], &other.bytes[..common]);
     let hashes = one.digest().zip(other.digest());
-    if one.length != other.length || hashes.is_some_and(|(one, other)| one != other) {
+    if first < common
+        || one.length != other.length
+        || hashes.is_some_and(|(one, other)| one != other)
+    {
         let lengths = arrow(&one.length.to_string(), &other.length.to_string());
-        let note = || format!("differs beyond what was kept; {lengths} bytes");
-        found.add("body", Kind::Value, note);
+        let place = match first < common {
+            true => format!("from byte {first} on"),
+            false => "beyond what was kept".to_owned(),
+        };
+        let note = || format!("differs {place}, not shown: cut at the limit; {lengths} bytes");
+        return found.add("body", Kind::Value, note);
+    }
+    if hashes.is_none() {
+        // The same as far as is known, and nobody knows the rest.
+        found.add("body", Kind::More, || "cut, and without a hash: not compared".to_owned());
     }
 }
 
-fn contents(found: &mut Found<'_>, one: &[u8], other: &[u8]) {
-    match (read(found.expected, one), read(found.actual, other)) {
-        (Content::Json(one), Content::Json(other)) => {
-            json::compare(found, &mut Path::new("body"), &one, &other);
+fn first_difference(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+fn contents(found: &mut Found<'_>, one: Cow<'_, [u8]>, other: Cow<'_, [u8]>) {
+    let message = found.rules.answer_type();
+    let one = content::read(found.expected, one, message);
+    let other = content::read(found.actual, other, message);
+    match (one, other) {
+        (Content::Tree(format, mut one), Content::Tree(same, mut other)) if format == same => {
+            redact(found, format, &mut one);
+            redact(found, format, &mut other);
+            node::compare(found, &mut Path::new("body"), &one, &other);
         }
-        (Content::Form(one), Content::Form(other)) => form(found, &one, &other),
-        (Content::Text(one), Content::Text(other)) => text(found, one, other),
-        (Content::Bytes(one), Content::Bytes(other)) => bytes(found, one, other),
+        (Content::Text(format, one), Content::Text(_, other)) => {
+            text(found, format, &one, &other);
+        }
+        (Content::Bytes(one), Content::Bytes(other)) => bytes(found, &one, &other),
         (one, other) => found.add("body", Kind::Type, || arrow(one.name(), other.name())),
     }
 }
 
-impl Content<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Json(_) => "JSON",
-            Self::Form(_) => "form",
-            Self::Text("") => "empty",
-            Self::Text(_) => "text",
-            Self::Bytes(_) => "bytes",
+/// Takes out what was redacted when the baseline's answer was recorded.
+fn redact(found: &Found<'_>, format: &str, node: &mut Node<'_>) {
+    let redaction = &found.redaction;
+    match node {
+        Node::Map(pairs) if matches!(format, "form" | "multipart") => {
+            pairs.retain(|(name, _)| !redaction.covers_form(&String::from_utf8_lossy(name)));
         }
-    }
-}
-
-fn read<'a>(answer: &Answer, body: &'a [u8]) -> Content<'a> {
-    let media = fields::first(&answer.headers, "content-type").unwrap_or_default();
-    let media = media.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let media = String::from_utf8_lossy(media).to_ascii_lowercase();
-    let structure = match media.as_str() {
-        "application/x-ndjson" | "application/jsonl" | "application/json-lines" => lines(body),
-        "text/event-stream" => events(body),
-        "application/x-www-form-urlencoded" => pairs(body).map(Content::Form),
-        media if media.ends_with("/json") || media.ends_with("+json") => {
-            json::parse(body).map(Content::Json)
-        }
-        // Many services serve JSON under another name; a lone number or word is text.
-        _ if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-            json::parse(body).map(Content::Json)
-        }
-        _ => None,
-    };
-    structure.unwrap_or_else(|| match std::str::from_utf8(body) {
-        Ok(text) if !text.contains('\0') => Content::Text(text),
-        _ => Content::Bytes(body),
-    })
-}
-
-/// One JSON value a line, as one list.
-fn lines(body: &[u8]) -> Option<Content<'_>> {
-    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    let mut left = MAX_NODES;
-    let values = lines.map(|line| json::parse_some(line, &mut left)).collect::<Option<Vec<_>>>();
-    values.map(|values| Content::Json(Node::List(values)))
-}
-
-/// Server-sent events, as a list of objects with the fields of each; data that is JSON
-/// as JSON.
-fn events(body: &[u8]) -> Option<Content<'_>> {
-    let text = std::str::from_utf8(body).ok()?;
-    let mut left = MAX_NODES;
-    let mut events = Vec::new();
-    let mut event: Vec<(Cow<'_, [u8]>, Node<'_>)> = Vec::new();
-    for line in text.lines().chain([""]) {
-        left = left.checked_sub(1)?;
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        if line.is_empty() {
-            if !event.is_empty() {
-                events.push(Node::Map(std::mem::take(&mut event)));
-            }
-        } else if !name.is_empty() {
-            // A line without a name is a comment.
-            let structure = match value.starts_with(['{', '[']) {
-                true => json::parse_some(value.as_bytes(), &mut left),
-                false => None,
-            };
-            let plain = || Node::Text(value.as_bytes().into());
-            event.push((name.as_bytes().into(), structure.unwrap_or_else(plain)));
-        }
-    }
-    Some(Content::Json(Node::List(events)))
-}
-
-/// `None` if there are too many.
-fn pairs(body: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    let pair = |pair: &[u8]| {
-        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        (unescape(&pair[..equals]), unescape(pair.get(equals + 1..).unwrap_or_default()))
-    };
-    let pairs: Vec<_> = pairs.take(MAX_PAIRS + 1).map(pair).collect();
-    (pairs.len() <= MAX_PAIRS).then_some(pairs)
-}
-
-/// `+` is a space, `%41` an A; anything else, a broken escape included, is itself.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let hex = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        rest = after;
-        match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = &after[2..];
-            }
-            (b'+', ..) => out.push(b' '),
-            (byte, ..) => out.push(*byte),
-        }
-    }
-    out
-}
-
-type Pairs = [(Vec<u8>, Vec<u8>)];
-
-/// `body.NAME`, the values of one name as a list.
-fn form(found: &mut Found<'_>, one: &Pairs, other: &Pairs) {
-    let by_name = |pairs: &Pairs| {
-        let mut names: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-        for (name, value) in pairs {
-            let name = String::from_utf8_lossy(name).into_owned();
-            names.entry(name).or_default().push(value.clone());
-        }
-        names
-    };
-    let (one, other) = (by_name(one), by_name(other));
-    for (name, values) in &one {
-        let field = format!("body.{name}");
-        match other.get(name) {
-            None => found.add(&field, Kind::Missing, String::new),
-            Some(others) if values == others => {}
-            Some(others) => found.texts(&field, &values.join(&b','), &others.join(&b','), ""),
-        }
-    }
-    for name in other.keys().filter(|name| !one.contains_key(*name)) {
-        found.add(&format!("body.{name}"), Kind::Added, String::new);
+        _ => redaction.json().iter().for_each(|steps| node::redact(node, steps)),
     }
 }
 
 /// By line: where the first and how many differ. All lines are one field, because
 /// lines have no names.
-fn text(found: &mut Found<'_>, one: &str, other: &str) {
-    if one.is_empty() || other.is_empty() {
-        return found.texts("body", one.as_bytes(), other.as_bytes(), "");
+fn text(found: &mut Found<'_>, format: Option<&str>, one: &[u8], other: &[u8]) {
+    if found.redaction.is_in_bodies() {
+        return hidden(found, one, other);
     }
-    let differs = |(_, (one, other)): &(usize, (&str, &str))| one != other;
-    let Some((first, (line, other_line))) =
-        one.lines().zip(other.lines()).enumerate().find(differs)
-    else {
-        let (ones, others) = (one.lines().count(), other.lines().count());
+    if one.is_empty() || other.is_empty() {
+        return found.texts("body", one, other, "");
+    }
+    let mut pairs = lines(one).zip(lines(other)).enumerate();
+    let Some((first, (line, other_line))) = pairs.find(|(_, (one, other))| one != other) else {
+        let (ones, others) = (lines(one).count(), lines(other).count());
         if ones == others {
-            return found.add("body", Kind::Notation, || "line ends".to_owned());
+            return match one == other {
+                true => (),
+                false => found.add("body", Kind::Notation, || "line ends".to_owned()),
+            };
         }
         let counts = arrow(&ones.to_string(), &others.to_string());
         return found.add("body", Kind::Count, || format!("{counts} lines"));
     };
-    let place = format!("line {}: ", first + 1);
-    if found.tolerates("body", one.as_bytes(), other.as_bytes()) {
+    let place = match format {
+        Some(format) => format!("line {} (not {format}): ", first + 1),
+        None => format!("line {}: ", first + 1),
+    };
+    if found.tolerates("body", one, other) {
         return;
     }
-    if found.same_but_for_authority(one.as_bytes(), other.as_bytes()) {
+    if found.same_but_for_authority(one, other) {
         return found.add("body", Kind::Authority, || place);
     }
-    let note = || super::note(&place, line.as_bytes(), other_line.as_bytes());
-    found.add("body", Kind::Value, note);
+    found.add("body", Kind::Value, || super::values(&place, line, other_line));
 }
 
-fn bytes(found: &mut Found<'_>, one: &[u8], other: &[u8]) {
-    let first = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+/// What has no structure may hold what was redacted anywhere.
+fn hidden(found: &mut Found<'_>, one: &[u8], other: &[u8]) {
     if one == other {
         return;
     }
     let lengths = arrow(&one.len().to_string(), &other.len().to_string());
-    found.add("body", Kind::Value, || format!("from byte {first} on; {lengths} bytes"));
+    let note = || format!("not shown, because places in it are redacted; {lengths} bytes");
+    found.add("body", Kind::Value, note);
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+fn bytes(found: &mut Found<'_>, one: &[u8], other: &[u8]) {
+    if one != other {
+        found.add("body", Kind::Value, || offsets(one, other));
+    }
 }

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 
 use umbra_record::pb;
 
-use super::{Found, Kind, arrow, shorten};
+use super::{Detail, Found, Kind, arrow, shorten};
+use crate::{
+    content::{self, Media},
+    rules::is_volatile,
+};
 
 /// Fields of one hop (RFC 9110 section 7.6.1), and those that describe how the body
 /// was sent: the body itself is compared, and its coding is noted there.
-const NOT_COMPARED: &[&str] = &[
+pub(crate) const NOT_COMPARED: &[&str] = &[
     "connection",
     "content-encoding",
+    "grpc-encoding",
     "content-length",
     "keep-alive",
     "proxy-connection",
@@ -23,18 +28,53 @@ const NOT_COMPARED: &[&str] = &[
 
 pub(super) fn compare(found: &mut Found<'_>) {
     let (expected, actual) = (found.expected, found.actual);
+    if !found.is_explaining()
+        && expected.trailers == actual.trailers
+        && are_equal(&expected.headers, &actual.headers)
+    {
+        return;
+    }
     cookies(found, &expected.headers, &actual.headers);
     fields(found, "header:", &expected.headers, &actual.headers);
-    fields(found, "trailer:", &expected.trailers, &actual.trailers);
+    let (one, other) = (content::trailers(expected), content::trailers(actual));
+    fields(found, "trailer:", &one, &other);
+}
+
+/// Whether the same fields come in the same order, with the same values where these
+/// count. This is how most answers are, and it is found without an allocation.
+fn are_equal(expected: &[pb::Header], actual: &[pb::Header]) -> bool {
+    expected.len() == actual.len()
+        && expected.iter().zip(actual).all(|(one, other)| {
+            one.name == other.name && (one.value == other.value || is_volatile_name(&one.name))
+        })
+}
+
+fn is_volatile_name(name: &[u8]) -> bool {
+    let mut lower = [0; 64];
+    let Some(lower) = lower.get_mut(..name.len()) else { return false };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    std::str::from_utf8(lower).is_ok_and(is_volatile)
 }
 
 fn fields(found: &mut Found<'_>, prefix: &str, expected: &[pb::Header], actual: &[pb::Header]) {
+    // What gRPC may put into either is compared as trailers.
+    let grpc = prefix == "header:"
+        && (Media::of(found.expected).is_grpc() || Media::of(found.actual).is_grpc());
     pairs(&by_name(expected), &by_name(actual), |name, expected, actual| {
+        if grpc && content::is_trailer(name.as_bytes()) {
+            return;
+        }
         let field = format!("{prefix}{name}");
+        let side = |list: &Vec<Vec<u8>>| list.join(&b", "[..]);
         match (expected, actual) {
             (Some(expected), Some(actual)) => lists(found, &field, name, expected, actual),
-            (Some(expected), None) => found.add(&field, Kind::Missing, || join(expected)),
-            (None, Some(actual)) => found.add(&field, Kind::Added, || join(actual)),
+            (Some(expected), None) => found.add(&field, Kind::Missing, || {
+                Detail::new("", &join(expected), Some(&side(expected)), None)
+            }),
+            (None, Some(actual)) => found.add(&field, Kind::Added, || {
+                Detail::new("", &join(actual), None, Some(&side(actual)))
+            }),
             (None, None) => {}
         }
     });
@@ -87,7 +127,7 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn lists(found: &mut Found<'_>, field: &str, name: &str, expected: &[Vec<u8>], actual: &[Vec<u8>]) {
     let normal = |list: &[Vec<u8>]| -> Vec<Vec<u8>> {
-        list.iter().map(|element| normal(name, element)).collect()
+        list.iter().map(|element| normal(found, name, element)).collect()
     };
     let (mut one, mut other) = (normal(expected), normal(actual));
     if one == other {
@@ -96,22 +136,33 @@ fn lists(found: &mut Found<'_>, field: &str, name: &str, expected: &[Vec<u8>], a
     if let ([one], [other]) = (&one[..], &other[..]) {
         return found.texts(field, one, other, "");
     }
+    let (all_one, all_other) = (one.join(&b", "[..]), other.join(&b", "[..]));
     one.sort_unstable();
     other.sort_unstable();
     if one == other {
-        return found.add(field, Kind::Order, || arrow(&join(expected), &join(actual)));
+        return found.add(field, Kind::Order, || {
+            let note = arrow(&join(expected), &join(actual));
+            Detail::new("", &note, Some(&all_one), Some(&all_other))
+        });
     }
-    found.texts(field, join(expected).as_bytes(), join(actual).as_bytes(), "");
+    found.texts(field, &all_one, &all_other, "");
 }
 
-/// Media types have no case and free spaces around their parameters.
-fn normal(name: &str, element: &[u8]) -> Vec<u8> {
-    if name != "content-type" {
-        return element.to_vec();
+/// Media types have no case and free spaces around their parameters, and the boundary
+/// of their parts says nothing. URLs may hold what was redacted.
+fn normal(found: &Found<'_>, name: &str, element: &[u8]) -> Vec<u8> {
+    match name {
+        "content-type" => {
+            let parts = element.split(|byte| *byte == b';');
+            let parts = parts.map(|part| part.trim_ascii().to_ascii_lowercase());
+            let parts: Vec<_> = parts.filter(|part| !part.starts_with(b"boundary=")).collect();
+            parts.join(&b"; "[..])
+        }
+        "location" | "content-location" | "refresh" | "link" => {
+            found.redaction.url(element).into_owned()
+        }
+        _ => element.to_vec(),
     }
-    let parts = element.split(|byte| *byte == b';');
-    let parts: Vec<_> = parts.map(|part| part.trim_ascii().to_ascii_lowercase()).collect();
-    parts.join(&b"; "[..])
 }
 
 fn join(elements: &[Vec<u8>]) -> String {
@@ -143,8 +194,12 @@ fn cookie(found: &mut Found<'_>, field: &str, expected: &Cookie, actual: &Cookie
         match (expected, actual) {
             (Some(expected), Some(actual)) if expected == actual => {}
             (Some(expected), Some(actual)) => found.texts(&field, expected, actual, ""),
-            (Some(_), None) => found.add(&field, Kind::Missing, String::new),
-            (None, Some(_)) => found.add(&field, Kind::Added, String::new),
+            (Some(value), None) => found.add(&field, Kind::Missing, || {
+                Detail::new("", &shorten(&String::from_utf8_lossy(value), 60), Some(value), None)
+            }),
+            (None, Some(value)) => found.add(&field, Kind::Added, || {
+                Detail::new("", &shorten(&String::from_utf8_lossy(value), 60), None, Some(value))
+            }),
             (None, None) => {}
         }
     });

@@ -6,7 +6,7 @@ use proptest::{collection, prelude::*};
 use umbra_record::pb;
 
 use super::*;
-use crate::{Body, json::MAX_NODES};
+use crate::{Body, node::MAX_NODES};
 
 fn header(name: &str, value: &str) -> pb::Header {
     pb::Header { name: name.to_owned().into(), value: value.to_owned().into() }
@@ -442,7 +442,9 @@ fn any_answer() -> impl Strategy<Value = Answer> {
 proptest! {
     #[test]
     fn an_answer_never_differs_from_itself(answer in any_answer()) {
-        prop_assert_eq!(list(&answer, &answer), [""; 0]);
+        // Of what is cut and has no hash nobody knows the rest.
+        let known = answer.body.is_whole() || answer.body.hash.is_some();
+        prop_assert_eq!(list(&answer, &answer), if known { vec![] } else { vec!["body more"] });
     }
 
     #[test]

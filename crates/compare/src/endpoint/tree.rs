@@ -15,8 +15,11 @@ const MAX_ENDPOINTS: usize = 2_000;
 const OTHERS: &str = "(other endpoints)";
 
 /// What can be counted.
-pub(crate) trait Merge: Default {
+pub(crate) trait Count: Default {
     fn merge(&mut self, other: Self);
+
+    /// How much it is missed.
+    fn weight(&self) -> u64;
 }
 
 /// A tally per endpoint.
@@ -58,7 +61,7 @@ impl<T> Default for Tree<T> {
     }
 }
 
-impl<T: Merge> Tree<T> {
+impl<T: Count> Tree<T> {
     /// Names endpoints; to be done before anything is counted.
     pub(crate) fn name<S: AsRef<str>>(&mut self, named: &[S]) -> Result<(), Vec<String>> {
         let mut problems = Vec::new();
@@ -74,20 +77,48 @@ impl<T: Merge> Tree<T> {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// The tally of a request's endpoint.
-    pub(crate) fn of(&mut self, method: &str, path: &str) -> &mut T {
+    /// The template of a request's path, as far as it is known without counting.
+    pub(crate) fn template(&self, method: &str, path: &str) -> Vec<String> {
         let named = self.named.iter().find(|named| named.matches(method, path));
-        let segments = named.map_or_else(|| super::segments(path), |named| named.segments.clone());
-        if !self.root.find(method, &segments) {
+        named.map_or_else(|| super::segments(path), |named| named.segments.clone())
+    }
+
+    /// The tally of a template, and whether it is the one that is shared beyond the
+    /// bound.
+    pub(crate) fn of(&mut self, method: &str, template: &[String]) -> (&mut T, bool) {
+        if !self.root.find(method, template) {
             if self.count >= MAX_ENDPOINTS {
                 self.count = self.root.endpoints();
             }
             if self.count >= MAX_ENDPOINTS {
-                return self.others.get_or_insert_default();
+                return (self.others.get_or_insert_default(), true);
             }
             self.count += 1;
         }
-        self.root.of(method, &segments)
+        (self.root.of(method, template), false)
+    }
+
+    /// The tally of a template if there is one, or the shared one.
+    pub(crate) fn get_mut(&mut self, method: &str, path: &str, beyond: bool) -> Option<&mut T> {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+        if beyond || !self.root.find(method, &segments) {
+            return self.others.as_deref_mut();
+        }
+        Some(self.root.of(method, &segments))
+    }
+
+    /// All tallies.
+    pub(crate) fn each(&mut self, mut act: impl FnMut(&mut T)) {
+        self.root.each(&mut act);
+        if let Some(others) = self.others.as_deref_mut() {
+            act(others);
+        }
+    }
+
+    /// Forgets endpoints that hold nothing any more.
+    pub(crate) fn sweep(&mut self) {
+        self.root.fold_light(1, &mut T::default());
     }
 
     /// All endpoints by name, such as `GET /users/{id}`.
@@ -101,10 +132,25 @@ impl<T: Merge> Tree<T> {
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.root.merge(other.root);
-        self.count = self.root.endpoints();
         if let Some(others) = other.others {
             self.others.get_or_insert_default().merge(*others);
         }
+        self.count = self.root.endpoints();
+        if self.count > MAX_ENDPOINTS {
+            self.shrink();
+        }
+    }
+
+    /// Counts together those endpoints that are missed least, so that the bound holds.
+    fn shrink(&mut self) {
+        let mut weights: Vec<u64> = Vec::with_capacity(self.count);
+        self.root.each(&mut |tally| weights.push(tally.weight()));
+        weights.sort_unstable_by(|one, other| other.cmp(one));
+        // Of equal ones all are folded: none is to be preferred.
+        let least = weights[MAX_ENDPOINTS] + 1;
+        let others = self.others.get_or_insert_default();
+        self.root.fold_light(least, others);
+        self.count = self.root.endpoints();
     }
 }
 
@@ -120,7 +166,7 @@ impl Named {
     }
 }
 
-impl<T: Merge> Level<T> {
+impl<T: Count> Level<T> {
     fn find(&self, method: &str, segments: &[String]) -> bool {
         match segments.split_first() {
             None => self.here.contains_key(method),
@@ -129,6 +175,31 @@ impl<T: Merge> Level<T> {
                 (None, Some(any)) if !is_placeholder(first) => any.find(method, rest),
                 _ => false,
             },
+        }
+    }
+
+    fn each(&mut self, act: &mut impl FnMut(&mut T)) {
+        self.here.values_mut().for_each(&mut *act);
+        for below in self.children.values_mut().chain(self.any.as_deref_mut()) {
+            below.each(act);
+        }
+    }
+
+    /// Moves tallies that weigh less out, and drops places that are empty then.
+    fn fold_light(&mut self, least: u64, out: &mut T) {
+        self.here.retain(|_, tally| {
+            let kept = tally.weight() >= least;
+            if !kept {
+                out.merge(std::mem::take(tally));
+            }
+            kept
+        });
+        self.children.retain(|_, below| {
+            below.fold_light(least, out);
+            below.endpoints() > 0
+        });
+        if let Some(any) = &mut self.any {
+            any.fold_light(least, out);
         }
     }
 

@@ -9,14 +9,11 @@ fn held(gate: &str, report: &Report) -> Vec<String> {
 
 fn report(requests: u32, failing: u32, slow_ns: u64) -> Report {
     let mut verdict = Verdict::new(Settings::default());
-    let failure = ["status", "failure"].map(|field| Difference {
-        field: field.to_owned(),
-        kind: Kind::Value,
-        note: String::new(),
-    });
+    let failure =
+        ["status", "failure"].map(|field| Difference::new(field, Kind::Value, String::new()));
     for id in 0..requests {
         let id_bytes = id.to_be_bytes();
-        let request = RequestKey { id: &id_bytes, method: "GET", path: "/x" };
+        let request = RequestKey { id: &id_bytes, method: "GET", path: "/x", again: false };
         let found = if id < failing { &failure[..] } else { &[] };
         verdict.compared(&request, found, Some(&[]));
         verdict.timed(&request, 10_000_000, 10_000_000 + slow_ns, &Rules::default());

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::tally::Sign;
+
 /// Bins for each doubling: a value is known to about 5 %.
 const BINS: f64 = 8.0;
 /// A pair says "slower" if the difference is more than this share of the faster time …
@@ -27,8 +29,11 @@ pub(super) struct Latencies {
     difference: Histogram,
 }
 
+/// The shares at which [`Latency`] tells the times.
+pub const QUANTILES: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0];
+
 /// What is told of the times of one endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// How many pairs were timed.
     pub pairs: u64,
@@ -49,18 +54,28 @@ pub struct Latency {
     pub difference_low_ms: f64,
     /// See `difference_low_ms`.
     pub difference_high_ms: f64,
+    /// Times of the baseline at the shares of [`QUANTILES`].
+    #[serde(default)]
+    pub expected_ms: [f64; QUANTILES.len()],
+    /// Times of the candidate.
+    #[serde(default)]
+    pub actual_ms: [f64; QUANTILES.len()],
 }
 
 impl Latencies {
-    pub(super) fn add(&mut self, expected_ns: u64, actual_ns: u64) {
+    pub(super) fn count(&mut self, expected_ns: u64, actual_ns: u64, sign: Sign) {
         let (expected, actual) = (expected_ns as f64, actual_ns as f64);
         let margin = (expected.min(actual) * SHARE).max(LEAST_NS);
-        self.pairs += 1;
-        self.slower += u64::from(actual > expected + margin);
-        self.faster += u64::from(expected > actual + margin);
-        self.expected.add(expected);
-        self.actual.add(actual);
-        self.difference.add(actual - expected);
+        sign.step(&mut self.pairs);
+        if actual > expected + margin {
+            sign.step(&mut self.slower);
+        }
+        if expected > actual + margin {
+            sign.step(&mut self.faster);
+        }
+        self.expected.count(expected, sign);
+        self.actual.count(actual, sign);
+        self.difference.count(actual - expected, sign);
     }
 
     pub(super) fn merge(&mut self, other: Self) {
@@ -89,6 +104,8 @@ impl Latencies {
             difference_ms: self.difference.quantile(0.5),
             difference_low_ms: rank((n / 2.0 - half).floor()),
             difference_high_ms: rank((n / 2.0 + half).ceil() + 1.0),
+            expected_ms: QUANTILES.map(|share| self.expected.quantile(share)),
+            actual_ms: QUANTILES.map(|share| self.actual.quantile(share)),
         })
     }
 }
@@ -100,8 +117,13 @@ struct Histogram {
 }
 
 impl Histogram {
-    fn add(&mut self, ns: f64) {
-        *self.bins.entry(bin(ns)).or_default() += 1;
+    fn count(&mut self, ns: f64, sign: Sign) {
+        let bin = bin(ns);
+        let count = self.bins.entry(bin).or_default();
+        sign.step(count);
+        if *count == 0 {
+            self.bins.remove(&bin);
+        }
     }
 
     fn merge(&mut self, other: Self) {

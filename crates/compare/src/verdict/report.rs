@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Example, Latency, Settings, is_hard,
@@ -18,7 +18,7 @@ const MAX_FINDINGS: usize = 1000;
 
 /// What can be said about all requests so far. Serializes to the `compare` object of a
 /// replay's result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Requests whose answers were compared: equal and different ones.
     pub compared: u64,
@@ -45,10 +45,24 @@ pub struct Report {
     pub findings_omitted: usize,
     /// What was compared, by endpoint.
     pub endpoints: Vec<Coverage>,
+    /// Requests by the status of both answers, the most frequent first.
+    #[serde(default)]
+    pub statuses: Vec<StatusPair>,
+}
+
+/// Requests that were answered with these statuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusPair {
+    /// Of the baseline: `200`, or what came instead, such as `refused`.
+    pub expected: String,
+    /// Of the candidate.
+    pub actual: String,
+    /// How many.
+    pub requests: u64,
 }
 
 /// The verdict in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judgement {
     /// No difference beyond noise, and enough requests to have seen one.
@@ -60,7 +74,7 @@ pub enum Judgement {
 }
 
 /// One way in which the answers of one endpoint differ.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Such as `GET /users/{id}`.
     pub endpoint: String,
@@ -93,7 +107,7 @@ pub struct Finding {
 }
 
 /// What to make of a difference, from the worst to the least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// More often than chance allows.
@@ -110,7 +124,7 @@ pub enum Class {
 }
 
 /// What was compared of one endpoint.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Such as `GET /users/{id}`.
     pub endpoint: String,
@@ -124,8 +138,23 @@ pub struct Coverage {
     pub failed: u64,
     /// See [`Report::not_compared`].
     pub not_compared: BTreeMap<String, u64>,
+    /// Compared requests that had a second good answer.
+    #[serde(default)]
+    pub paired: u64,
     /// How long the answers took.
     pub latency: Option<Latency>,
+    /// Of streams of events.
+    #[serde(default)]
+    pub streams: Option<Streams>,
+}
+
+/// Times of streams of events.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Streams {
+    /// Until the first byte of the body.
+    pub first_byte: Latency,
+    /// Between two events, on average of each answer.
+    pub between_events: Option<Latency>,
 }
 
 impl Report {
@@ -133,6 +162,7 @@ impl Report {
         settings: &Settings,
         endpoints: &[(String, &Tally)],
         learned: &Learned<'_>,
+        statuses: &BTreeMap<String, BTreeMap<String, u64>>,
     ) -> Self {
         let mut findings: Vec<Finding> =
             endpoints.iter().flat_map(|(name, tally)| findings_of(name, tally, learned)).collect();
@@ -179,8 +209,22 @@ impl Report {
                 .iter()
                 .map(|(name, tally)| coverage(settings, name, tally))
                 .collect(),
+            statuses: pairs_of(statuses),
         }
     }
+}
+
+fn pairs_of(statuses: &BTreeMap<String, BTreeMap<String, u64>>) -> Vec<StatusPair> {
+    let pairs = statuses.iter().flat_map(|(expected, all)| {
+        all.iter().map(|(actual, requests)| StatusPair {
+            expected: expected.clone(),
+            actual: actual.clone(),
+            requests: *requests,
+        })
+    });
+    let mut pairs: Vec<StatusPair> = pairs.collect();
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.requests));
+    pairs
 }
 
 /// Noise counted before, by endpoint.
@@ -192,10 +236,7 @@ fn findings_of<'a>(
     learned: &'a Learned<'_>,
 ) -> impl Iterator<Item = Finding> + 'a {
     let noise = learned.get(endpoint).copied().filter(|_| tally.paired == 0);
-    let counts = tally.fields.iter().flat_map(|(field, kinds)| {
-        kinds.iter().map(move |(kind, counts)| (field.as_str(), *kind, counts))
-    });
-    counts.map(move |(field, kind, counts)| {
+    tally.counts().map(move |(field, kind, counts)| {
         let finding = finding(endpoint, tally, (field, kind, counts));
         match noise {
             None => finding,
@@ -328,6 +369,11 @@ fn coverage(settings: &Settings, endpoint: &str, tally: &Tally) -> Coverage {
         different: tally.different,
         failed: tally.failed,
         not_compared: tally.not_compared.clone(),
+        paired: tally.paired,
         latency: tally.latencies.summary(settings.same_load),
+        streams: tally.first_byte.summary(settings.same_load).map(|first_byte| Streams {
+            first_byte,
+            between_events: tally.between.summary(settings.same_load),
+        }),
     }
 }

@@ -6,11 +6,11 @@ use super::*;
 use crate::Rules;
 
 fn difference(field: &str, kind: Kind) -> Difference {
-    Difference { field: field.to_owned(), kind, note: format!("note of {field}") }
+    Difference::new(field, kind, format!("note of {field}"))
 }
 
 fn key(id: &[u8]) -> RequestKey<'_> {
-    RequestKey { id, method: "GET", path: "/x" }
+    RequestKey { id, method: "GET", path: "/x", again: false }
 }
 
 /// Counts requests `from..to`, each with these differences.
@@ -193,7 +193,7 @@ fn an_enemy_cannot_make_it_grow() {
             .collect();
         let path = format!("/a{}z/b{}z/c{}z", id % 97, id % 89, id % 83);
         let id = id.to_be_bytes();
-        let request = RequestKey { id: &id, method: "GET", path: &path };
+        let request = RequestKey { id: &id, method: "GET", path: &path, again: false };
         verdict.compared(&request, &differences, Some(&[]));
     }
     let report = verdict.finish();
@@ -233,7 +233,7 @@ fn add(verdict: &mut Verdict, number: usize, request: &Request) {
     let noise = request.noise.as_ref().map(|fields| list(fields));
     let path = format!("/p{}/{number}", request.path);
     let id = number.to_be_bytes();
-    let key = RequestKey { id: &id, method: "GET", path: &path };
+    let key = RequestKey { id: &id, method: "GET", path: &path, again: false };
     verdict.compared(&key, &list(&request.candidate), noise.as_deref());
 }
 
@@ -291,7 +291,7 @@ fn endpoints_can_be_named() {
     let requests =
         [("GET", "/files/a"), ("GET", "/files/b"), ("PUT", "/files/a"), ("PUT", "/x/1/y")];
     for (id, (method, path)) in requests.into_iter().enumerate() {
-        let request = RequestKey { id: &id.to_be_bytes(), method, path };
+        let request = RequestKey { id: &id.to_be_bytes(), method, path, again: false };
         assert!(verdict.compared(&request, &[], None));
     }
     let names: Vec<String> =
@@ -332,7 +332,7 @@ fn noise_can_be_learned_before() {
     let mut elsewhere = with_noise();
     for id in 0..100u32 {
         let id = id.to_be_bytes();
-        let request = RequestKey { id: &id, method: "GET", path: "/other" };
+        let request = RequestKey { id: &id, method: "GET", path: "/other", again: false };
         elsewhere.compared(&request, &time, None);
     }
     assert_eq!(classes(&elsewhere.finish()), one("body.t value", Class::New));
@@ -351,7 +351,7 @@ fn a_silenced_time_is_not_counted() {
 fn deep_paths_can_be_stored() {
     let path = "/a".repeat(1000);
     let mut verdict = Verdict::default();
-    verdict.compared(&RequestKey { id: b"1", method: "GET", path: &path }, &[], None);
+    verdict.compared(&RequestKey { id: b"1", method: "GET", path: &path, again: false }, &[], None);
     let stored = serde_json::to_string(&verdict).unwrap();
     let back: Verdict = serde_json::from_str(&stored).unwrap();
     assert_eq!(back.finish(), verdict.finish());

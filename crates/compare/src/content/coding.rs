@@ -8,7 +8,7 @@ const MAX_DECODED: u64 = 8 << 20;
 
 /// The content of a body sent with these Content-Encoding lines; `None` if a coding is
 /// not known, the body is broken, or the content too large.
-pub(super) fn decode<'a, 'b>(
+pub(crate) fn decode<'a, 'b>(
     body: &'a [u8],
     lines: impl Iterator<Item = &'b [u8]>,
 ) -> Option<Cow<'a, [u8]>> {

@@ -1,73 +1,16 @@
-//! Two JSON values side by side: which fields are missing, added, of another type,
+//! Two values side by side: which fields are missing, added, of another type,
 //! of another value, or only in another order.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use super::Node;
+use super::{Element, Member, Node, Path, Step, element};
 use crate::{
-    difference::{Found, Kind, arrow, shorten},
-    endpoint::is_variable,
-    number,
+    difference::{Found, Kind, arrow, offsets, shorten},
+    json, number,
 };
-
-/// Where in the value; the beginning is the name of the whole.
-pub(crate) struct Path<'a> {
-    root: &'a str,
-    steps: Vec<Step<'a>>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Key(&'a [u8]),
-    Index(usize),
-}
-
-impl<'a> Path<'a> {
-    pub(crate) fn new(root: &'a str) -> Self {
-        Self { root, steps: Vec::new() }
-    }
-
-    /// The field: without positions in arrays, and with names that are ids replaced,
-    /// so that many answers share it.
-    fn field(&self) -> String {
-        self.steps.iter().fold(self.root.to_owned(), |mut out, step| {
-            match step {
-                Step::Index(_) => out.push_str("[]"),
-                Step::Key(key) => push_key(&mut out, key, true),
-            }
-            out
-        })
-    }
-
-    /// For a note: the exact place, if the field does not say it.
-    fn place(&self) -> String {
-        let exact = self.steps.iter().fold(self.root.to_owned(), |mut out, step| {
-            match step {
-                Step::Index(index) => out.push_str(&format!("[{index}]")),
-                Step::Key(key) => push_key(&mut out, key, false),
-            }
-            out
-        });
-        if exact == self.field() { String::new() } else { format!("{}: ", shorten(&exact, 200)) }
-    }
-}
-
-fn push_key(out: &mut String, key: &[u8], template: bool) {
-    let key = String::from_utf8_lossy(key);
-    let plain = |c: char| c.is_alphanumeric() || "_-$@:/".contains(c);
-    if template && is_variable(&key) {
-        out.push_str(".{}");
-    } else if !key.is_empty() && key.chars().all(plain) {
-        out.push('.');
-        out.push_str(&shorten(&key, 60));
-    } else {
-        out.push_str(&format!("[{:?}]", shorten(&key, 60)));
-    }
-}
 
 /// Adds what differs between two values at this place.
 pub(crate) fn compare<'a>(
@@ -83,6 +26,13 @@ pub(crate) fn compare<'a>(
         (Node::Map(one), Node::Map(other)) => maps(found, path, one, other),
         (Node::List(one), Node::List(other)) => lists(found, path, one, other),
         (Node::Text(one), Node::Text(other)) => strings(found, path, one, other),
+        (Node::Bytes(one), Node::Bytes(other)) if one != other => {
+            let note = || format!("{}{}", path.place(), offsets(one, other));
+            found.add(&path.field(), Kind::Value, note);
+        }
+        (Node::Element(one), Node::Element(other)) if one.name == other.name => {
+            element::elements(found, path, one, other);
+        }
         (Node::Number(one), Node::Number(other)) => numbers(found, path, one, other),
         (Node::Bool(one), Node::Bool(other)) if one != other => {
             let note =
@@ -103,7 +53,7 @@ fn strings(found: &mut Found<'_>, path: &Path<'_>, expected: &[u8], actual: &[u8
         return;
     }
     if found.rules.holds_json(|| path.field())
-        && let (Some(one), Some(other)) = (super::parse(expected), super::parse(actual))
+        && let (Some(one), Some(other)) = (json::parse(expected), json::parse(actual))
     {
         return compare(found, &mut Path::new(&path.field()), &one, &other);
     }
@@ -124,11 +74,11 @@ fn numbers(found: &mut Found<'_>, path: &Path<'_>, expected: &str, actual: &str)
     }
 }
 
-type Members<'a> = [(Cow<'a, [u8]>, Node<'a>)];
+type Members<'a> = [Member<'a>];
 
 /// Members are matched by name; the first of several of one name with the first, and
 /// so on.
-fn maps<'a>(
+pub(super) fn maps<'a>(
     found: &mut Found<'_>,
     path: &mut Path<'a>,
     expected: &'a Members<'a>,
@@ -139,20 +89,17 @@ fn maps<'a>(
         others.entry(name).or_default().push(node);
     }
     for (name, node) in expected {
-        path.steps.push(Step::Key(name));
-        match others.get_mut(&name[..]).and_then(Vec::pop) {
+        let other = others.get_mut(&name[..]).and_then(Vec::pop);
+        path.at(Step::Key(name), |path| match other {
             Some(other) => compare(found, path, node, other),
             None => one_sided(found, path, Kind::Missing, node),
-        }
-        path.steps.pop();
+        });
     }
     // In the order of the answer, so that the same answers give the same list.
     for (name, node) in actual {
         let left = others.get_mut(&name[..]);
         if left.is_some_and(|left| left.iter().any(|other| std::ptr::eq(*other, node))) {
-            path.steps.push(Step::Key(name));
-            one_sided(found, path, Kind::Added, node);
-            path.steps.pop();
+            path.at(Step::Key(name), |path| one_sided(found, path, Kind::Added, node));
         }
     }
 }
@@ -169,7 +116,7 @@ fn lists<'a>(
     expected: &'a [Node<'a>],
     actual: &'a [Node<'a>],
 ) {
-    if let Some(key) = found.rules.array_key(|| path.field())
+    if let Some(key) = found.rules.key_of(|| path.field())
         && let (Some(one), Some(other)) = (by_key(expected, &key), by_key(actual, &key))
     {
         return keyed(found, path, (expected, &one), (actual, &other));
@@ -204,9 +151,7 @@ fn element<'a>(
     expected: &'a Node<'a>,
     actual: &'a Node<'a>,
 ) {
-    path.steps.push(Step::Index(index));
-    compare(found, path, expected, actual);
-    path.steps.pop();
+    path.at(Step::Index(index), |path| compare(found, path, expected, actual));
 }
 
 fn count(
@@ -228,7 +173,7 @@ fn count(
 
 /// Positions of the elements that are also in `others` (as often as they are there),
 /// and of those that are not.
-fn split(list: &[u64], others: &[u64]) -> (Vec<usize>, Vec<usize>) {
+pub(super) fn split(list: &[u64], others: &[u64]) -> (Vec<usize>, Vec<usize>) {
     let mut there: HashMap<u64, usize> = HashMap::with_capacity(others.len());
     for digest in others {
         *there.entry(*digest).or_default() += 1;
@@ -274,16 +219,14 @@ fn keyed<'a>(
         match other.get(key) {
             Some(other) => element(found, path, *other, &expected[*at], &actual[*other]),
             None => {
-                path.steps.push(Step::Index(*at));
-                one_sided(found, path, Kind::Missing, &expected[*at]);
-                path.steps.pop();
+                let node = &expected[*at];
+                path.at(Step::Index(*at), |path| one_sided(found, path, Kind::Missing, node));
             }
         }
     }
     for (at, _) in other_order.iter().filter(|(_, key)| !one.contains_key(key)) {
-        path.steps.push(Step::Index(*at));
-        one_sided(found, path, Kind::Added, &actual[*at]);
-        path.steps.pop();
+        let node = &actual[*at];
+        path.at(Step::Index(*at), |path| one_sided(found, path, Kind::Added, node));
     }
     let common = |order: &[(usize, String)], there: &HashMap<String, usize>| -> Vec<String> {
         order.iter().map(|(_, key)| key.clone()).filter(|key| there.contains_key(key)).collect()
@@ -296,7 +239,7 @@ fn keyed<'a>(
 
 /// Equal for equal values, whatever the order of members and the notation of numbers.
 /// Of values that differ, one pair in 2⁶⁴ has the same.
-fn digest(node: &Node<'_>) -> u64 {
+pub(super) fn digest(node: &Node<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     node.type_name().hash(&mut hasher);
     match node {
@@ -306,23 +249,29 @@ fn digest(node: &Node<'_>) -> u64 {
             Some(decimal) => decimal.hash(&mut hasher),
             None => text.hash(&mut hasher),
         },
-        Node::Text(text) => text.hash(&mut hasher),
+        Node::Text(text) | Node::Bytes(text) => text.hash(&mut hasher),
         Node::List(items) => items.iter().for_each(|item| digest(item).hash(&mut hasher)),
-        Node::Map(members) => {
-            let sum = members.iter().fold(0u64, |sum, (name, value)| {
-                let mut member = DefaultHasher::new();
-                name.hash(&mut member);
-                digest(value).hash(&mut member);
-                sum.wrapping_add(member.finish())
-            });
-            sum.hash(&mut hasher);
+        Node::Map(members) => unordered(members).hash(&mut hasher),
+        Node::Element(element) => {
+            element.name.hash(&mut hasher);
+            unordered(&element.attributes).hash(&mut hasher);
+            element.children.iter().for_each(|child| digest(child).hash(&mut hasher));
         }
     }
     hasher.finish()
 }
 
+fn unordered(members: &Members<'_>) -> u64 {
+    members.iter().fold(0u64, |sum, (name, value)| {
+        let mut member = DefaultHasher::new();
+        name.hash(&mut member);
+        digest(value).hash(&mut member);
+        sum.wrapping_add(member.finish())
+    })
+}
+
 /// A value as JSON, shortened to about `limit` characters.
-fn render(node: &Node<'_>, limit: usize) -> String {
+pub(super) fn render(node: &Node<'_>, limit: usize) -> String {
     let mut out = String::new();
     write_node(node, limit, &mut out);
     shorten(&out, limit)
@@ -337,6 +286,8 @@ fn write_node(node: &Node<'_>, limit: usize, out: &mut String) {
         Node::Bool(value) => out.push_str(&format!("{value}")),
         Node::Number(text) => out.push_str(text),
         Node::Text(text) => out.push_str(&format!("{:?}", String::from_utf8_lossy(text))),
+        Node::Bytes(bytes) => out.push_str(&format!("{} bytes", bytes.len())),
+        Node::Element(element) => write_element(element, limit, out),
         Node::List(items) => {
             out.push('[');
             for (at, item) in items.iter().enumerate() {
@@ -353,6 +304,25 @@ fn write_node(node: &Node<'_>, limit: usize, out: &mut String) {
                 write_node(value, limit, out);
             }
             out.push('}');
+        }
+    }
+}
+
+/// As markup; text is not escaped, because this is for people.
+fn write_element(element: &Element<'_>, limit: usize, out: &mut String) {
+    out.push_str(&format!("<{}", element.name));
+    for (name, value) in &element.attributes {
+        let name = String::from_utf8_lossy(name);
+        out.push_str(&format!(" {}=", name.trim_start_matches('@')));
+        write_node(value, limit, out);
+    }
+    out.push('>');
+    for child in &element.children {
+        match child {
+            Node::Text(text) if out.len() <= limit => {
+                out.push_str(&shorten(&String::from_utf8_lossy(text), limit));
+            }
+            child => write_node(child, limit, out),
         }
     }
 }
