@@ -58,6 +58,13 @@ fn data(document: &Document) -> Value {
             let mut shown = json!(finding);
             shown["what"] = json!(words::what(finding));
             shown["chance"] = json!(words::chance(finding.q));
+            let examples = shown["examples"].as_array_mut();
+            for (shown, example) in examples.into_iter().flatten().zip(&finding.examples) {
+                if let Some((expected, actual)) = words::sides(finding, example) {
+                    shown["expected"] = json!(expected);
+                    shown["actual"] = json!(actual);
+                }
+            }
             shown
         });
         shown["compare"]["findings"] = findings.collect();

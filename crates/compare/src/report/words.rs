@@ -1,7 +1,7 @@
 //! The sentences and numbers that several forms of a report share.
 
 use crate::{
-    Class, Finding, Judgement, Kind, Report,
+    Class, Example, Finding, Judgement, Kind, Report,
     report::{Document, TargetReport},
 };
 
@@ -249,14 +249,33 @@ fn harm(finding: &Finding) -> u8 {
     }
 }
 
-/// The two values of the first example, if it has them: the baseline's, the target's.
+/// What both sides have where they differ: the baseline's, the target's.
+pub(super) type Sides = (Option<String>, Option<String>);
+
+/// The two values of an example, if they can be told apart.
+pub(super) fn sides(finding: &Finding, example: &Example) -> Option<Sides> {
+    if example.expected.is_some() || example.actual.is_some() {
+        return Some((example.expected.clone(), example.actual.clone()));
+    }
+    let note = || Some(example.note.clone()).filter(|note| !note.is_empty());
+    match (finding.kind, finding.field.as_str()) {
+        (Kind::Missing, _) => note().map(|note| (Some(note), None)),
+        (Kind::Added, _) => note().map(|note| (None, Some(note))),
+        (_, "status" | "failure") | (Kind::Type, _) => {
+            let (expected, actual) = example.note.split_once(" \u{2192} ")?;
+            Some((Some(expected.to_owned()), Some(actual.to_owned())))
+        }
+        _ => None,
+    }
+}
+
+/// The same of the first example, for people.
 pub(super) fn values(finding: &Finding) -> Option<(String, String)> {
-    let example = finding.example.as_ref()?;
-    let side = |value: &Option<String>| match value {
+    let (expected, actual) = sides(finding, finding.example.as_ref()?)?;
+    let side = |value: Option<String>| match value {
         Some(value) if value.is_empty() => "(empty)".to_owned(),
-        Some(value) => value.clone(),
+        Some(value) => value,
         None => "(absent)".to_owned(),
     };
-    let known = example.expected.is_some() || example.actual.is_some();
-    known.then(|| (side(&example.expected), side(&example.actual)))
+    Some((side(expected), side(actual)))
 }
