@@ -9,6 +9,7 @@ mod log_info;
 mod mirror;
 mod records;
 mod replay;
+mod report;
 
 use std::future::Future;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         "log tail" => block_on(1, log_cat::run(settings, true)),
         "check" => check::run(settings),
         "completions" => completions(settings),
+        "report" => report::run(settings),
         "version" => version(settings),
         other => Err(Failure::new(Code::Bug, format!("`{other}` is not wired"))),
     }

@@ -7,6 +7,7 @@
 mod capture;
 mod log;
 mod replay;
+mod report;
 
 use clap::{Arg, ArgAction, Command};
 
@@ -149,6 +150,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     log::CAT,
     log::TAIL,
     log::AUDIT,
+    report::REPORT,
     log::CHECK,
     log::COMPLETIONS,
     log::VERSION,
