@@ -9,6 +9,7 @@ mod dead;
 mod dry_run;
 mod error;
 mod job;
+pub mod jobs;
 mod merge;
 mod order;
 mod outcome;

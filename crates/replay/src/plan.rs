@@ -86,11 +86,7 @@ impl Planned {
 
     /// The consumer group of a target's pipeline.
     pub(crate) fn group(&self, log: &str, target: &str) -> String {
-        let topic = log.trim_end_matches('/').rsplit('/').next().unwrap_or(log);
-        let run = if self.run == 0 { String::new() } else { format!(".{}", self.run) };
-        let name = format!("umbra.{topic}.{}{run}.{target}", self.job);
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        name.chars().map(|c| if legal(c) { c } else { '-' }).collect()
+        group_of(&self.job, self.run, log, target)
     }
 
     fn new(job: &str, plan: &pb::Plan, stored: &Stored, standing: Standing) -> Self {
@@ -118,6 +114,15 @@ impl Planned {
     pub(crate) fn used_by(&self, target: &str) -> Used {
         self.used.get(target).copied().unwrap_or_default()
     }
+}
+
+/// The consumer group of a target's pipeline in a run of a job.
+pub(crate) fn group_of(job: &str, run: u32, log: &str, target: &str) -> String {
+    let topic = log.trim_end_matches('/').rsplit('/').next().unwrap_or(log);
+    let run = if run == 0 { String::new() } else { format!(".{run}") };
+    let name = format!("umbra.{topic}.{job}{run}.{target}");
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.chars().map(|c| if legal(c) { c } else { '-' }).collect()
 }
 
 /// Agrees on the plan of a job: stores this one under its name, or takes the one
@@ -305,12 +310,12 @@ fn covered(mut spans: Vec<(u64, u64)>) -> u64 {
     covered
 }
 
-fn pass_of(plan: &pb::Plan) -> u64 {
+pub(crate) fn pass_of(plan: &pb::Plan) -> u64 {
     let setting = plan.settings.iter().find(|setting| setting.name == PASS);
     setting.and_then(|setting| setting.values.first()?.parse().ok()).unwrap_or(1).max(1)
 }
 
-fn settings_of(plan: &pb::Plan) -> Vec<(String, Vec<String>)> {
+pub(crate) fn settings_of(plan: &pb::Plan) -> Vec<(String, Vec<String>)> {
     plan.settings
         .iter()
         .filter(|setting| setting.name != PASS)

@@ -4,6 +4,7 @@
 mod audit;
 mod capture;
 mod check;
+mod jobs;
 mod log_cat;
 mod log_info;
 mod mirror;
@@ -29,6 +30,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         "log info" => block_on(1, log_info::run(settings)),
         "log cat" => block_on(1, log_cat::run(settings, false)),
         "log tail" => block_on(1, log_cat::run(settings, true)),
+        "jobs" => block_on(2, jobs::run(settings)),
         "check" => check::run(settings),
         "completions" => completions(settings),
         "report" => report::run(settings),

@@ -5,6 +5,7 @@
 //! ready to use.
 
 mod capture;
+mod jobs;
 mod log;
 mod replay;
 mod report;
@@ -150,6 +151,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     log::CAT,
     log::TAIL,
     log::AUDIT,
+    jobs::JOBS,
     report::REPORT,
     log::CHECK,
     log::COMPLETIONS,

@@ -2,7 +2,7 @@
 
 use super::{CommandSpec, Flag, capture::SELECT};
 
-const WHERE: &[Flag] = &[
+pub(super) const WHERE: &[Flag] = &[
     Flag::argument(
         "LOG",
         "LOG",
