@@ -6,19 +6,28 @@
 mod case;
 mod companion;
 mod compared;
+mod court;
+mod notes;
 
 pub(crate) use case::{Case, Expected, Facts, Side};
 pub(crate) use companion::{Asked, Bench, Beside, Companion, Exchanges};
 pub use compared::{Compared, ComparedTarget};
+pub(crate) use court::Court;
+pub(crate) use notes::{Note, Notes};
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use umbra_compare::{RequestKey, Rules, Settings, Verdict};
+use umbra_compare::{
+    RequestKey, Rules, Settings, Verdict,
+    report::{Offered, Samples},
+};
+use umbra_record::pb;
 
-use crate::stats::JudgeStats;
+use crate::{report::rfc3339, stats::JudgeStats};
 
 /// How answers are judged.
 #[derive(Debug, Clone)]
@@ -85,8 +94,66 @@ pub(crate) struct Judge {
 struct State {
     /// Since it was told to the journal last.
     fresh: Verdict,
+    is_fresh: bool,
     /// Told before, by whomever.
     told: Verdict,
+    places: Places,
+    /// Whole exchanges to show, of what was judged here.
+    samples: Samples,
+}
+
+/// A partition, and an offset in it.
+pub(crate) type At = (u32, u64);
+
+/// Which requests of the current run have been judged, so that one that is sent again
+/// does not count again.
+#[derive(Debug, Default)]
+struct Places {
+    /// Here, and not settled at the last look, by partition.
+    here: BTreeMap<u32, BTreeSet<u64>>,
+    /// By others, or by earlier starts: all before the first, and those.
+    told: BTreeMap<u32, (u64, BTreeSet<u64>)>,
+}
+
+impl Places {
+    /// Whether it was not judged before; from now on it is.
+    fn is_new(&mut self, (partition, offset): At) -> bool {
+        let told = self.told.get(&partition);
+        let known = told.is_some_and(|(below, beyond)| offset < *below || beyond.contains(&offset));
+        !known && self.here.entry(partition).or_default().insert(offset)
+    }
+
+    /// Everything before these offsets is settled, and does not come again.
+    fn settled(&mut self, below: &BTreeMap<u32, u64>) {
+        for (partition, below) in below {
+            if let Some(here) = self.here.get_mut(partition) {
+                *here = here.split_off(below);
+            }
+        }
+    }
+
+    fn learn(&mut self, judged: &[pb::JudgedUpTo]) {
+        for one in judged {
+            let (below, beyond) = self.told.entry(one.partition).or_default();
+            *below = (*below).max(one.below);
+            beyond.extend(&one.beyond);
+            *beyond = beyond.split_off(below);
+        }
+    }
+
+    fn judged(&self, below: &BTreeMap<u32, u64>) -> Vec<pb::JudgedUpTo> {
+        let beyond = |partition| {
+            self.here.get(partition).map(|here| here.iter().copied().collect()).unwrap_or_default()
+        };
+        below
+            .iter()
+            .map(|(partition, below)| pb::JudgedUpTo {
+                partition: *partition,
+                below: *below,
+                beyond: beyond(partition),
+            })
+            .collect()
+    }
 }
 
 impl fmt::Debug for Judge {
@@ -97,9 +164,19 @@ impl fmt::Debug for Judge {
 
 impl Judge {
     pub(crate) fn new(target: &str, compare: Arc<Compare>, stats: JudgeStats) -> Self {
-        let blank = || compare.blank.clone();
-        let state = Mutex::new(State { fresh: blank(), told: blank() });
+        let state = Mutex::new(State {
+            fresh: compare.blank.clone(),
+            is_fresh: false,
+            told: compare.blank.clone(),
+            places: Places::default(),
+            samples: Samples::default(),
+        });
         Self { target: target.to_owned(), state, compare, stats }
+    }
+
+    /// A new run of the job begins: the same requests are others now.
+    pub(crate) fn begin_run(&self) {
+        self.state().places = Places::default();
     }
 
     /// Compares and counts. Takes a while: not for a thread that others wait for.
@@ -114,15 +191,23 @@ impl Judge {
         let rules = self.compare.rules.for_request(&facts.method, &facts.path);
         let found = umbra_compare::differences(&expected, &actual, &rules);
         let noisy = noise.map(|noise| umbra_compare::differences(&expected, &noise, &rules));
-        let times = times(&expected).zip(times(&actual));
-
         let mut state = self.state();
         let key = key(facts);
-        if !state.fresh.compared(&key, &found, noisy.as_deref()) {
+        if !state.places.is_new(facts.at) || !state.fresh.compared(&key, &found, noisy.as_deref()) {
             return;
         }
-        if let Some((expected_ns, actual_ns)) = times {
-            state.fresh.timed(&key, expected_ns, actual_ns, &rules);
+        state.is_fresh = true;
+        state.fresh.answered(&key, &expected, &actual, &rules);
+        if !found.is_empty() {
+            let at = rfc3339(facts.start_ns);
+            let offered = Offered {
+                id: &facts.id,
+                at: Some(&at),
+                method: &facts.method,
+                path: &facts.path,
+                query: &facts.query,
+            };
+            state.samples.offer(&offered, &found, &expected, &actual, &rules);
         }
         drop(state);
         self.stats.compared(found.iter().all(|difference| difference.kind.is_note()));
@@ -130,9 +215,43 @@ impl Judge {
 
     /// A request whose answers cannot be compared.
     pub(crate) fn not_compared(&self, facts: &Facts, why: &str) {
-        if self.state().fresh.not_compared(&key(facts), why) {
+        let mut state = self.state();
+        if state.places.is_new(facts.at) && state.fresh.not_compared(&key(facts), why) {
+            state.is_fresh = true;
+            drop(state);
             self.stats.not_compared();
         }
+    }
+
+    /// What was judged since this was asked last, to be told. `below`: by partition that
+    /// is read here, the first offset that is not settled.
+    pub(crate) fn news(&self, below: &BTreeMap<u32, u64>) -> Option<Verdict> {
+        let mut state = self.state();
+        state.places.settled(below);
+        if !std::mem::take(&mut state.is_fresh) {
+            return None;
+        }
+        let fresh = std::mem::replace(&mut state.fresh, self.compare.blank.clone());
+        state.told.merge(fresh.clone());
+        Some(fresh)
+    }
+
+    /// With them, which requests are in all that was told.
+    pub(crate) fn judged(&self, below: &BTreeMap<u32, u64>) -> Vec<pb::JudgedUpTo> {
+        self.state().places.judged(below)
+    }
+
+    /// Everything before these offsets is settled.
+    pub(crate) fn settled(&self, below: &BTreeMap<u32, u64>) {
+        self.state().places.settled(below);
+    }
+
+    /// What another member of the job has told, or an earlier start. `judged`: of this
+    /// run.
+    pub(crate) fn learn(&self, judged: &[pb::JudgedUpTo], verdict: Verdict) {
+        let mut state = self.state();
+        state.told.merge(verdict);
+        state.places.learn(judged);
     }
 
     /// What can be said so far.
@@ -145,7 +264,8 @@ impl Judge {
         };
         let report = verdict.finish();
         self.stats.verdict(&report);
-        ComparedTarget { report, verdict: whole }
+        let exchanges = self.state().samples.exchanges(&report);
+        ComparedTarget { report, verdict: whole, exchanges }
     }
 
     /// Everything that was counted.
@@ -162,11 +282,5 @@ impl Judge {
 }
 
 fn key(facts: &Facts) -> RequestKey<'_> {
-    RequestKey { id: &facts.id, method: &facts.method, path: &facts.path }
-}
-
-/// Until the end of a whole answer.
-fn times(answer: &umbra_compare::Answer) -> Option<u64> {
-    let whole = answer.status != 0 && answer.failure.is_none();
-    answer.timing.filter(|_| whole).map(|timing| timing.end_ns)
+    RequestKey { id: &facts.id, method: &facts.method, path: &facts.path, again: facts.again }
 }

@@ -8,6 +8,7 @@ use umbra_record::pb;
 
 use crate::{
     config::Target,
+    judge::At,
     order::Ticket,
     outcome::{Class, Outcome},
 };
@@ -26,9 +27,14 @@ pub(crate) struct Case {
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub id: Bytes,
+    pub at: At,
     pub method: String,
     /// Without the query.
     pub path: String,
+    pub query: String,
+    pub start_ns: u64,
+    /// It may have been sent before.
+    pub again: bool,
     pub authority: Bytes,
 }
 
@@ -50,12 +56,16 @@ pub(crate) struct Side {
 }
 
 impl Facts {
-    pub(crate) fn of(request: &pb::Request) -> Self {
+    pub(crate) fn of(request: &pb::Request, at: At) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             id: request.id.clone(),
+            at,
             method: text(&request.method),
             path: text(&request.path),
+            query: request.query.as_deref().map(text).unwrap_or_default(),
+            start_ns: request.start_ns,
+            again: false,
             authority: request.authority.clone(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use umbra_compare::{Judgement, Report, Verdict};
+use umbra_compare::{Judgement, Report, Verdict, report::Exchange};
 
 /// What comparing has come to, target by target.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct ComparedTarget {
     pub report: Report,
     /// What it was made from: to be kept as a profile of noise.
     pub verdict: Verdict,
+    /// Some of the examples, whole, of those that this process judged.
+    pub exchanges: Vec<Exchange>,
 }
 
 impl Compared {

@@ -23,7 +23,7 @@ use crate::{
     clock::nanos,
     config::{Target, WhenDown},
     error::ReplayError,
-    judge::{Asked, Bench, Beside, Case, Companion, Exchanges, Expected, Facts, Side},
+    judge::{Asked, At, Bench, Beside, Case, Companion, Exchanges, Expected, Facts, Note, Side},
     order::Ticket,
     outcome::{Class, Outcome, Outgoing},
     send::Sender,
@@ -42,6 +42,12 @@ const MAX_EARLY: usize = 1024;
 const MAX_EARLY_BYTES: usize = 8 << 20;
 /// Cases that one job compares, so that handing over costs little.
 const BATCH: usize = 32;
+/// What was judged is told to the other members of the job after this long first, then
+/// ever more rarely: each telling is kept for as long as the job's plan.
+const FIRST_NOTE: Duration = Duration::from_secs(5);
+const RAREST_NOTE: Duration = Duration::from_secs(300);
+/// What is settled is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
 /// A target that is back so soon was not down: it refused.
 const HICCUP: Duration = Duration::from_secs(1);
 
@@ -61,6 +67,11 @@ pub(super) struct Judging {
     queue: VecDeque<Case>,
     jobs: JoinSet<Vec<Ticket>>,
     most_jobs: usize,
+    /// What is being told to the other members of the job.
+    telling: JoinSet<()>,
+    next_look: Instant,
+    next_note: Instant,
+    between_notes: Duration,
 }
 
 /// What is known of the answers to one request.
@@ -131,6 +142,10 @@ impl Judging {
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
             most_jobs: (cores / 2).max(1),
+            telling: JoinSet::new(),
+            next_look: Instant::now() + LOOK,
+            next_note: Instant::now() + FIRST_NOTE,
+            between_notes: FIRST_NOTE,
         }
     }
 
@@ -194,6 +209,14 @@ impl Judging {
         }
     }
 
+    /// What was judged since it was told last.
+    fn note(&self, run: u32, below: &BTreeMap<u32, u64>) -> Option<Note> {
+        let judge = &self.bench.judge;
+        let verdict = judge.news(below)?;
+        let target = judge.target.clone();
+        Some(Note { run, target, judged: judge.judged(below), verdict })
+    }
+
     /// Hands cases over as far as there are threads for them.
     fn start_jobs(&mut self) {
         while self.jobs.len() < self.most_jobs && !self.queue.is_empty() {
@@ -234,11 +257,11 @@ impl Pipeline {
     }
 
     /// A selected request that is not sent to this target.
-    pub(super) fn not_sent(&self, request: &pb::Request, why: Skip) {
+    pub(super) fn not_sent(&self, request: &pb::Request, at: At, why: Skip) {
         if let Some(judging) = &self.judging
             && why != Skip::Percent
         {
-            judging.bench.judge.not_compared(&Facts::of(request), why.label());
+            judging.bench.judge.not_compared(&Facts::of(request, at), why.label());
         }
     }
 
@@ -393,7 +416,8 @@ impl Pipeline {
                 judging.start_jobs();
             }
             Err(why) => {
-                judging.bench.judge.not_compared(&Facts::of(&flight.request), why);
+                let at = (flight.place.1, flight.place.2);
+                judging.bench.judge.not_compared(&Facts::of(&flight.request, at), why);
                 self.settled(ticket);
             }
         }
@@ -522,6 +546,64 @@ impl Pipeline {
         }
     }
 
+    // --- told ---
+
+    /// Tells the other members of the job what was judged, when it is time to.
+    pub(super) fn tell_verdict(&mut self) {
+        let now = Instant::now();
+        let below = match &self.judging {
+            Some(judging) if judging.next_look <= now => self.settled_below(),
+            _ => return,
+        };
+        let Some(judging) = &mut self.judging else { return };
+        judging.next_look = now + LOOK;
+        judging.bench.judge.settled(&below);
+        if judging.next_note > now {
+            return;
+        }
+        while judging.telling.try_join_next().is_some() {}
+        judging.between_notes = (judging.between_notes * 2).min(RAREST_NOTE);
+        judging.next_note = Instant::now() + judging.between_notes;
+        let Some(note) = judging.note(self.job.planned.run, &below) else { return };
+        let job = Arc::clone(&self.job);
+        judging.telling.spawn(async move { job.tell_verdict(note).await });
+    }
+
+    /// What is judged of partitions that are handed over is told on the next look.
+    pub(super) fn tell_verdict_soon(&mut self) {
+        if let Some(judging) = &mut self.judging {
+            judging.next_note = Instant::now();
+            judging.next_look = judging.next_note;
+        }
+    }
+
+    /// Tells it now, and comes back when it is told: before a partition is said to be
+    /// finished, and at the end.
+    pub(super) async fn tell_all_of_verdict(&mut self) {
+        let below = self.settled_below();
+        let Some(judging) = &mut self.judging else { return };
+        while judging.telling.join_next().await.is_some() {}
+        if let Some(note) = judging.note(self.job.planned.run, &below) {
+            self.job.tell_verdict(note).await;
+        }
+    }
+
+    /// Hears what others have told, so that what they have judged is not judged again.
+    pub(super) async fn hear_verdicts(&self) -> Result<(), ReplayError> {
+        if self.judging.is_some() { self.job.hear_verdicts().await } else { Ok(()) }
+    }
+
+    /// By partition that is read here, the first offset that is not settled.
+    fn settled_below(&self) -> BTreeMap<u32, u64> {
+        let mut below = self.read_up_to();
+        for flight in self.flights.values() {
+            if let Some(below) = below.get_mut(&flight.place.1) {
+                *below = (*below).min(flight.place.2);
+            }
+        }
+        below
+    }
+
     // --- refused ---
 
     /// The request was refused. If the target turns out not to have been down, that is
@@ -566,7 +648,8 @@ fn case(
     ticket: Ticket,
     flight: &mut Flight,
 ) -> Result<Case, &'static str> {
-    let facts = Facts::of(&flight.request);
+    let mut facts = Facts::of(&flight.request, (flight.place.1, flight.place.2));
+    facts.again = flight.attempt > 1;
     if flight.request.completeness == pb::Completeness::Truncated as i32 {
         // The shadow was asked something else.
         return Err("request_cut");

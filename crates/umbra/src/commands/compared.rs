@@ -1,11 +1,12 @@
 //! What comes of a verdict: text for people, files of the report, what was learned, and
 //! whether what was asked for holds.
 
-use std::{io::IsTerminal, path::Path};
+use std::path::Path;
 
-use umbra_compare::report::{Document, Format, GateResult, TargetReport, Terminal, Window};
+use umbra_compare::report::{Document, GateResult, TargetReport, Window};
 use umbra_replay::{ComparedTarget, Report};
 
+use super::report;
 use crate::{
     config::{Output, Telling},
     exit::{Code, Failure, Outcome},
@@ -14,8 +15,8 @@ use crate::{
 };
 
 /// Tells it, everywhere it was asked for. Returns 1 if a condition to fail on holds.
-pub(crate) fn tell(report: &Report, telling: &Telling, form: Output) -> Outcome {
-    let Some(compared) = &report.compare else { return Ok(0) };
+pub(crate) fn tell(result: &Report, telling: &Telling, form: Output) -> Outcome {
+    let Some(compared) = &result.compare else { return Ok(0) };
     let mut code = 0;
     for (name, one) in &compared.targets {
         let gate = telling.gate.as_ref();
@@ -24,18 +25,15 @@ pub(crate) fn tell(report: &Report, telling: &Telling, form: Output) -> Outcome 
             code = 1;
         }
         if let Some(path) = &telling.learn {
-            let learned = serde_json::to_vec(&one.verdict)
-                .map_err(|error| Failure::new(Code::Bug, format!("what was learned: {error}")))?;
-            write(path, &learned)?;
+            write(path, &one.verdict.to_bytes())?;
         }
     }
-    let document = document(report, telling);
+    let document = document(result, telling);
     for path in &telling.reports {
-        let format = Format::of(path).map_err(|problem| Failure::new(Code::Usage, problem))?;
-        write(path, document.render(format).as_bytes())?;
+        report::write(&document, path)?;
     }
     if form == Output::Text {
-        output::text(&document.terminal(&terminal()))?;
+        output::text(&document.terminal(&report::terminal()))?;
     }
     Ok(code)
 }
@@ -75,26 +73,15 @@ fn target(name: &str, one: &ComparedTarget, report: &Report, telling: &Telling) 
         answered: sent.map_or(0, |sent| sent.answered),
         failed: sent.map(|sent| sent.failed.clone()).unwrap_or_default(),
         skipped: sent.map(|sent| sent.skipped.clone()).unwrap_or_default(),
-        statuses: Vec::new(),
         gate,
         compare: one.report.clone(),
-        exchanges: Vec::new(),
+        exchanges: one.exchanges.clone(),
     }
 }
 
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// What stdout can show.
-fn terminal() -> Terminal {
-    let is_terminal = std::io::stdout().is_terminal();
-    let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    Terminal {
-        width: width.filter(|width| *width >= 40).unwrap_or(100),
-        colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

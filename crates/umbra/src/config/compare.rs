@@ -82,10 +82,7 @@ pub(crate) fn judge(settings: &mut Settings, recorded: bool) -> Option<Compare> 
 
 /// What is told of the verdict, and where.
 pub(crate) fn telling(settings: &mut Settings) -> Telling {
-    let reports = settings.read_all("report", |text| {
-        let path = PathBuf::from(text);
-        umbra_compare::report::Format::of(&path).map(|_| path)
-    });
+    let reports = settings.read_all("report", crate::commands::report::file);
     let gate =
         settings.read("fail-on", |text| text.parse::<Gate>().map(|gate| (gate, text.to_owned())));
     Telling { reports, learn: settings.text("learn").map(PathBuf::from), gate }
@@ -131,8 +128,8 @@ fn sureness(settings: &mut Settings, recorded: bool) -> Sureness {
 }
 
 fn profile(path: &str) -> Result<Verdict, String> {
-    let text = std::fs::read(path).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text).map_err(|error| format!("not a profile of noise: {error}"))
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    Verdict::from_bytes(&bytes).map_err(|error| format!("not a profile of noise: {error}"))
 }
 
 /// The targets that are named are there, and one is left to be judged.
