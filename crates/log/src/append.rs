@@ -72,6 +72,23 @@ pub struct Loss {
     pub reason: &'static str,
 }
 
+/// An entry that an appender had accepted and gave back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returned {
+    /// Where it stood.
+    pub position: Position,
+    /// See [`Entry::time_ns`]; to the millisecond.
+    pub time_ns: u64,
+    /// See [`Entry::key`].
+    pub key: Vec<u8>,
+    /// See [`Entry::headers`].
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// See [`Entry::payload`].
+    pub payload: Vec<u8>,
+    /// See [`Entry::weight`].
+    pub weight: u32,
+}
+
 /// The writing side. Cheap to share between threads (`&self`).
 ///
 /// Promises: `enqueue` never waits and never blocks on I/O; entries of one
@@ -89,6 +106,22 @@ pub trait Append: Send + Sync + 'static {
     fn durable(&self, partition: u32) -> u64;
     /// Accepted entries lost since the last call.
     fn losses(&self) -> Vec<Loss>;
+    /// How long a record has been waiting to become durable, at least: a bound from
+    /// below on the age of the oldest one.
+    fn waiting(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Whether the log would take an entry like this if it had room.
+    fn fits(&self, _entry: &Entry<'_>) -> Result<(), Rejected> {
+        Ok(())
+    }
+    /// Takes no more entries and gives back, in order, those that are accepted and
+    /// not known to be durable: some may be durable all the same. For the end of a
+    /// process that can keep them elsewhere; a log that loses nothing then gives
+    /// nothing back.
+    fn take_back(&self, _deadline: Duration) -> Vec<Returned> {
+        Vec::new()
+    }
     /// Makes what is accepted so far durable; `Err` at the deadline.
     fn flush(&self, deadline: Duration) -> impl Future<Output = Result<(), LogError>> + Send;
 }
