@@ -2,11 +2,13 @@
 //! like ids become placeholders; others are learned to be variable when a place has
 //! more different ones than an API has routes.
 
+mod openapi;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
+pub use openapi::openapi;
 pub(crate) use tree::{Count, Tree};
 
 use crate::difference::shape;

@@ -49,7 +49,7 @@ mod verdict;
 
 pub use answer::{Answer, Body, Timing};
 pub use difference::{Difference, Kind, MAX_DIFFERENCES, differences, explain};
-pub use endpoint::lexical_template;
+pub use endpoint::{lexical_template, openapi};
 pub use gate::Gate;
 pub use rules::{Rules, VOLATILE_HEADERS};
 pub use statistics::{benjamini_hochberg, fisher, mcnemar};

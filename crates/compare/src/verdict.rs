@@ -160,7 +160,7 @@ impl Verdict {
         let template = self.endpoints.template(request.method, request.path);
         let (tally, beyond) = self.endpoints.of(request.method, &template);
         let moves = tally.moves(candidate, noise, &mut self.room);
-        let contribution = Contribution {
+        let mut contribution = Contribution {
             outcome,
             moves,
             method: request.method.into(),
@@ -176,6 +176,9 @@ impl Verdict {
                 return false;
             }
             self.take_out(rank(request.id), before);
+            // Counters that both move may be gone.
+            let (tally, _) = self.endpoints.of(request.method, &template);
+            contribution.moves = tally.moves(candidate, noise, &mut self.room);
         }
         let (tally, _) = self.endpoints.of(request.method, &template);
         tally.count(&contribution.outcome, &contribution.moves, Sign::Add);

@@ -160,7 +160,7 @@ impl Named {
         (self.method == "*" || self.method == method)
             && self.segments.iter().all(|wanted| {
                 let segment = segments.next();
-                segment.is_some_and(|segment| is_placeholder(wanted) || segment == wanted)
+                segment.is_some_and(|segment| fits(wanted, segment))
             })
             && segments.next().is_none()
     }
@@ -273,4 +273,17 @@ impl<T: Count> Level<T> {
 
 fn is_placeholder(segment: &str) -> bool {
     segment.starts_with('{') && segment.ends_with('}')
+}
+
+/// Whether a segment is one of those that a named one stands for: `{name}`, or with
+/// something around, as `{name}.json`.
+fn fits(wanted: &str, segment: &str) -> bool {
+    match (wanted.find('{'), wanted.rfind('}')) {
+        (Some(start), Some(end)) if start < end => {
+            segment.len() >= wanted.len() - (end + 1 - start)
+                && segment.starts_with(&wanted[..start])
+                && segment.ends_with(&wanted[end + 1..])
+        }
+        _ => segment == wanted,
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Element, Member, Node, Path, Step, element};
 use crate::{
-    difference::{Found, Kind, arrow, offsets, shorten},
+    difference::{Detail, Found, Kind, arrow, offsets, shorten},
     json, number,
 };
 
@@ -35,13 +35,18 @@ pub(crate) fn compare<'a>(
         }
         (Node::Number(one), Node::Number(other)) => numbers(found, path, one, other),
         (Node::Bool(one), Node::Bool(other)) if one != other => {
-            let note =
-                || format!("{}{}", path.place(), arrow(&one.to_string(), &other.to_string()));
+            let (one, other) = (one.to_string(), other.to_string());
+            let sides = (Some(one.as_bytes()), Some(other.as_bytes()));
+            let note = || Detail::new(&path.place(), &arrow(&one, &other), sides.0, sides.1);
             found.add(&path.field(), Kind::Value, note);
         }
         _ if expected.type_name() != actual.type_name() => {
             let side = |node: &Node<'_>| format!("{} {}", node.type_name(), render(node, 40));
-            let note = || format!("{}{}", path.place(), arrow(&side(expected), &side(actual)));
+            let note = || {
+                let (one, other) = (render(expected, 200), render(actual, 200));
+                let note = arrow(&side(expected), &side(actual));
+                Detail::new(&path.place(), &note, Some(one.as_bytes()), Some(other.as_bytes()))
+            };
             found.add(&path.field(), Kind::Type, note);
         }
         _ => {}
@@ -62,8 +67,11 @@ fn strings(found: &mut Found<'_>, path: &Path<'_>, expected: &[u8], actual: &[u8
 
 fn numbers(found: &mut Found<'_>, path: &Path<'_>, expected: &str, actual: &str) {
     let field = || path.field();
-    let note =
-        || format!("{}{}", path.place(), arrow(&shorten(expected, 40), &shorten(actual, 40)));
+    let note = || {
+        let note = arrow(&shorten(expected, 40), &shorten(actual, 40));
+        let (expected, actual) = (expected.as_bytes(), actual.as_bytes());
+        Detail::new(&path.place(), &note, Some(expected), Some(actual))
+    };
     if !number::equal(expected, actual) {
         let field = field();
         if !found.tolerates(&field, expected.as_bytes(), actual.as_bytes()) {
@@ -84,6 +92,14 @@ pub(super) fn maps<'a>(
     expected: &'a Members<'a>,
     actual: &'a Members<'a>,
 ) {
+    let in_order = expected.len() == actual.len()
+        && expected.iter().zip(actual).all(|((one, _), (other, _))| one == other);
+    if in_order {
+        for ((name, node), (_, other)) in expected.iter().zip(actual) {
+            path.at(Step::Key(name), |path| compare(found, path, node, other));
+        }
+        return;
+    }
     let mut others: HashMap<&[u8], Vec<&'a Node<'a>>> = HashMap::with_capacity(actual.len());
     for (name, node) in actual.iter().rev() {
         others.entry(name).or_default().push(node);
@@ -105,7 +121,14 @@ pub(super) fn maps<'a>(
 }
 
 fn one_sided(found: &mut Found<'_>, path: &Path<'_>, kind: Kind, node: &Node<'_>) {
-    found.add(&path.field(), kind, || format!("{}{}", path.place(), render(node, 60)));
+    found.add(&path.field(), kind, || {
+        let value = render(node, 200);
+        let (one, other) = match kind {
+            Kind::Missing => (Some(value.as_bytes()), None),
+            _ => (None, Some(value.as_bytes())),
+        };
+        Detail::new(&path.place(), &render(node, 60), one, other)
+    });
 }
 
 /// Elements that are equal are matched wherever they are; what is left is compared in
@@ -121,14 +144,47 @@ fn lists<'a>(
     {
         return keyed(found, path, (expected, &one), (actual, &other));
     }
+    // Most answers have most elements in common, so only what is between the first and
+    // the last that differ is looked at closely.
+    let same = |(one, other): &(&Node<'_>, &Node<'_>)| one == other;
+    let first = expected.iter().zip(actual).take_while(same).count();
+    let rest = (&expected[first..], &actual[first..]);
+    let last = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(same).count();
+    let (one, other) = (&rest.0[..rest.0.len() - last], &rest.1[..rest.1.len() - last]);
+    if let ([one], [other]) = (one, other) {
+        return element(found, path, first, one, other);
+    }
+    let (left_one, left_other) = unmatched(found, path, first, (one, other));
+    for (at, other_at) in left_one.iter().zip(&left_other) {
+        element(found, path, first + *other_at, &one[*at], &other[*other_at]);
+    }
+    if expected.len() != actual.len() {
+        let lengths = (expected.len(), actual.len());
+        let paired = left_one.len().min(left_other.len());
+        let extra = (
+            left_one.get(paired).map(|at| &one[*at]),
+            left_other.get(paired).map(|at| &other[*at]),
+        );
+        count(found, path, lengths, extra);
+    }
+}
+
+/// Positions of the elements that have no equal on the other side. Tells whether those
+/// that have are in another order.
+fn unmatched<'a>(
+    found: &mut Found<'_>,
+    path: &mut Path<'a>,
+    first: usize,
+    (expected, actual): (&'a [Node<'a>], &'a [Node<'a>]),
+) -> (Vec<usize>, Vec<usize>) {
     let one: Vec<u64> = expected.iter().map(digest).collect();
     let other: Vec<u64> = actual.iter().map(digest).collect();
     if one == other {
         // Equal in value; what is left to find are other notations.
         for (index, (one, other)) in expected.iter().zip(actual).enumerate() {
-            element(found, path, index, one, other);
+            element(found, path, first + index, one, other);
         }
-        return;
+        return (Vec::new(), Vec::new());
     }
     let (matched_one, left_one) = split(&one, &other);
     let (matched_other, left_other) = split(&other, &one);
@@ -136,12 +192,7 @@ fn lists<'a>(
         let note = || format!("{}the same elements in another order", path.place());
         found.add(&path.field(), Kind::Order, note);
     }
-    for (one, other) in left_one.iter().zip(&left_other) {
-        element(found, path, *other, &expected[*one], &actual[*other]);
-    }
-    if expected.len() != actual.len() {
-        count(found, path, expected, actual, (&left_one, &left_other));
-    }
+    (left_one, left_other)
 }
 
 fn element<'a>(
@@ -157,17 +208,15 @@ fn element<'a>(
 fn count(
     found: &mut Found<'_>,
     path: &Path<'_>,
-    expected: &[Node<'_>],
-    actual: &[Node<'_>],
-    left: (&[usize], &[usize]),
+    (expected, actual): (usize, usize),
+    extra: (Option<&Node<'_>>, Option<&Node<'_>>),
 ) {
-    let paired = left.0.len().min(left.1.len());
-    let extra = match (left.0.get(paired), left.1.get(paired)) {
-        (Some(one), _) => format!(", without {}", render(&expected[*one], 60)),
-        (None, Some(other)) => format!(", with {}", render(&actual[*other], 60)),
+    let extra = match extra {
+        (Some(one), _) => format!(", without {}", render(one, 60)),
+        (None, Some(other)) => format!(", with {}", render(other, 60)),
         (None, None) => String::new(),
     };
-    let counts = arrow(&expected.len().to_string(), &actual.len().to_string());
+    let counts = arrow(&expected.to_string(), &actual.to_string());
     found.add(&path.field(), Kind::Count, || format!("{}{counts} elements{extra}", path.place()));
 }
 

@@ -155,3 +155,28 @@ fn rewriting() {
     let rules = rules(&["body s/a/b/", "body s/b/c/"]);
     assert!(rules.tolerates("body", b"a", b"c").is_some());
 }
+
+#[test]
+fn the_guide_lists_what_is_volatile() {
+    let guide = include_str!("../../../../docs/rules.md");
+    for name in VOLATILE_HEADERS {
+        assert!(guide.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn lines_of_options() {
+    for (option, expected) in [
+        ("body.items=id", "body.items key=id"),
+        ("items=id", "body.items key=id"),
+        ("$.items=id", "body.items key=id"),
+        ("[]=id", "body[] key=id"),
+        ("GET /x/{y} items=id", "GET /x/{y} body.items key=id"),
+    ] {
+        assert_eq!(Rules::array_key(option).as_deref(), Ok(expected), "{option}");
+    }
+    assert_eq!(Rules::json_strings("payload").as_deref(), Ok("body.payload json"));
+    for option in ["items", "items=", "GET items=id"] {
+        assert!(Rules::array_key(option).is_err(), "{option}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Counting, merging, judging.
 
-use proptest::{collection, prelude::*};
+use proptest::{collection, option, prelude::*};
 
 use super::*;
 use crate::Rules;
@@ -216,16 +216,26 @@ struct Request {
     path: u8,
     candidate: Vec<u8>,
     noise: Option<Vec<u8>>,
+    /// It is sent twice, perhaps by two replicas, and then perhaps answered otherwise.
+    twice: Option<Vec<u8>>,
+    owners: (usize, usize),
 }
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
     let fields = || collection::vec(0..6u8, 0..4);
-    let request = (0..4u8, fields(), proptest::option::of(fields()))
-        .prop_map(|(path, candidate, noise)| Request { path, candidate, noise });
+    let owners = (0..3usize, 0..3usize);
+    let request = (0..4u8, fields(), option::of(fields()), option::of(fields()), owners);
+    let request = request.prop_map(|(path, candidate, noise, twice, owners)| Request {
+        path,
+        candidate,
+        noise,
+        twice,
+        owners,
+    });
     collection::vec(request, 0..60)
 }
 
-fn add(verdict: &mut Verdict, number: usize, request: &Request) {
+fn add(verdict: &mut Verdict, number: usize, request: &Request, fields: &[u8]) {
     let list = |fields: &[u8]| -> Vec<Difference> {
         let kind = |field| if field % 2 == 0 { Kind::Value } else { Kind::Missing };
         fields.iter().map(|field| difference(&format!("body.f{field}x"), kind(*field))).collect()
@@ -233,35 +243,147 @@ fn add(verdict: &mut Verdict, number: usize, request: &Request) {
     let noise = request.noise.as_ref().map(|fields| list(fields));
     let path = format!("/p{}/{number}", request.path);
     let id = number.to_be_bytes();
-    let key = RequestKey { id: &id, method: "GET", path: &path, again: false };
-    verdict.compared(&key, &list(&request.candidate), noise.as_deref());
+    let key = RequestKey { id: &id, method: "GET", path: &path, again: request.twice.is_some() };
+    match fields {
+        // One of the outcomes is none.
+        [5, 5, ..] => verdict.not_compared(&key, "client_gone"),
+        fields => verdict.compared(&key, &list(fields), noise.as_deref()),
+    };
+    verdict.timed(&key, 1_000_000 * (number as u64 % 7), 3_000_000, &Rules::default());
 }
 
 proptest! {
     #[test]
-    fn order_and_parts_make_no_difference(
-        requests in requests(),
-        owners in collection::vec(0..3usize, 60),
-        twice in collection::vec(any::<bool>(), 60),
-    ) {
+    fn order_and_parts_and_resends_make_no_difference(requests in requests(), seed in any::<u64>()) {
         let mut whole = Verdict::default();
         for (number, request) in requests.iter().enumerate() {
-            add(&mut whole, number, request);
-        }
-        let mut parts = vec![Verdict::default(); 3];
-        for (number, request) in requests.iter().enumerate().rev() {
-            add(&mut parts[owners[number]], number, request);
-            if twice[number] {
-                add(&mut parts[owners[number]], number, request);
+            add(&mut whole, number, request, &request.candidate);
+            if let Some(fields) = &request.twice {
+                add(&mut whole, number, request, fields);
             }
         }
+        let mut sends: Vec<(usize, usize, &Request, &[u8])> = Vec::new();
+        for (number, request) in requests.iter().enumerate() {
+            sends.push((request.owners.0, number, request, &request.candidate));
+            if let Some(fields) = &request.twice {
+                sends.push((request.owners.1, number, request, fields));
+            }
+        }
+        sends.sort_by_key(|(_, number, _, fields)| {
+            rank(&[&seed.to_be_bytes()[..], &number.to_be_bytes(), fields].concat())
+        });
+        let mut parts = vec![Verdict::default(); 3];
+        for (owner, number, request, fields) in sends {
+            add(&mut parts[owner], number, request, fields);
+        }
         // A part may have been stored in between.
-        let stored = serde_json::to_string(&parts[1]).unwrap();
-        parts[1] = serde_json::from_str(&stored).unwrap();
+        parts[1] = Verdict::from_bytes(&parts[1].to_bytes()).unwrap();
         let mut merged = Verdict::default();
+        parts.rotate_left((seed % 3) as usize);
         parts.into_iter().for_each(|part| merged.merge(part));
-        prop_assert_eq!(merged.finish(), whole.finish());
+        let (mut merged, mut whole) = (merged.finish(), whole.finish());
+        let differs = |request: &Request| {
+            request.twice.as_ref().is_some_and(|fields| *fields != request.candidate)
+        };
+        if requests.iter().any(differs) {
+            // An example that was crowded out does not come back.
+            for finding in merged.findings.iter_mut().chain(&mut whole.findings) {
+                (finding.example, finding.examples) = (None, Vec::new());
+            }
+        }
+        prop_assert_eq!(merged, whole);
     }
+}
+
+#[test]
+fn merging_keeps_the_bounds() {
+    let mut whole = Verdict::default();
+    for part in 0..4u32 {
+        let mut verdict = Verdict::default();
+        for id in 0..4_000u32 {
+            let key = part * 1_000_000 + id * 10;
+            // Long names, long values, all of them new.
+            let long = "x".repeat(150);
+            let differences: Vec<Difference> = (0..10)
+                .map(|at| Difference {
+                    expected: Some("\u{1f600}".repeat(200)),
+                    ..difference(&format!("body.k{}{long}", key + at), Kind::Value)
+                })
+                .collect();
+            let path = format!("/a{}z/b{}z/c{}z", id % 97, part * 100 + id % 89, id % 83);
+            let id = key.to_be_bytes();
+            let request = RequestKey { id: &id, method: "GET", path: &path, again: true };
+            verdict.compared(&request, &differences, Some(&[]));
+        }
+        whole.merge(verdict);
+    }
+    let report = whole.finish();
+    assert_eq!(report.different, 16_000);
+    assert!(report.endpoints.len() <= 2_001, "{}", report.endpoints.len());
+    assert!(report.findings.len() + report.findings_omitted <= MAX_FIELDS + 2_001);
+    assert_eq!(report.findings[0].field, "(other fields)");
+    let (json, packed) = (serde_json::to_vec(&whole).unwrap().len(), whole.to_bytes().len());
+    println!("a hostile stream's state: {json} bytes as JSON, {packed} packed");
+    assert!(json < 64 << 20, "{json}");
+}
+
+#[test]
+fn what_is_stored_is_checked() {
+    let mut verdict = Verdict::default();
+    count(&mut verdict, 0..10, &[difference("body.a", Kind::Value)], None);
+    let bytes = verdict.to_bytes();
+    assert_eq!(Verdict::from_bytes(&bytes).unwrap().finish(), verdict.finish());
+    let problem = |bytes: &[u8]| Verdict::from_bytes(bytes).unwrap_err();
+    assert_eq!(problem(b"{}"), "not a noise profile or verdict of Umbra");
+    let mut newer = bytes.clone();
+    newer[7] = 9;
+    assert!(problem(&newer).starts_with("of version 9"), "{}", problem(&newer));
+    assert!(problem(&bytes[..bytes.len() - 3]).starts_with("damaged"));
+}
+
+#[test]
+fn statuses_and_times_of_streams() {
+    let rules = Rules::default();
+    let answer = |status: u16, first_ms: u64, events: u64| Answer {
+        status,
+        headers: vec![umbra_record::pb::Header {
+            name: "Content-Type".into(),
+            value: "text/event-stream".into(),
+        }],
+        body: crate::Body::whole("data: x\n\n".repeat(events as usize)),
+        timing: Some(crate::Timing {
+            head_ns: first_ms * 1_000_000,
+            first_byte_ns: first_ms * 1_000_000,
+            end_ns: (first_ms + (events - 1) * 100) * 1_000_000,
+        }),
+        ..Answer::default()
+    };
+    let mut verdict = Verdict::default();
+    for id in 0..20u32 {
+        let id = id.to_be_bytes();
+        assert!(verdict.compared(&key(&id), &[], None));
+        verdict.answered(&key(&id), &answer(200, 10, 5), &answer(200, 30, 5), &rules);
+        // Told again, it counts no more.
+        verdict.answered(&key(&id), &answer(200, 10, 5), &answer(200, 30, 5), &rules);
+    }
+    let refused = Answer { failure: Some("refused".to_owned()), ..Answer::default() };
+    verdict.not_compared(&key(b"r"), "refused");
+    verdict.answered(&key(b"r"), &answer(200, 10, 5), &refused, &rules);
+    let report = verdict.finish();
+    let pair = |actual: &str, requests| StatusPair {
+        expected: "200".to_owned(),
+        actual: actual.to_owned(),
+        requests,
+    };
+    assert_eq!(report.statuses, [pair("200", 20), pair("refused", 1)]);
+    let streams = report.endpoints[0].streams.unwrap();
+    assert_eq!(streams.first_byte.pairs, 20);
+    assert!((streams.first_byte.difference_ms - 20.0).abs() < 1.5, "{streams:?}");
+    let between = streams.between_events.unwrap();
+    assert!((between.actual_p50_ms - 100.0).abs() < 6.0, "{streams:?}");
+    let text = serde_json::to_string(&report).unwrap();
+    let back: Report = serde_json::from_str(&text).unwrap();
+    assert_eq!((back.statuses, back.not_compared), (report.statuses, report.not_compared));
 }
 
 #[test]
