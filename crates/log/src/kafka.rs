@@ -10,7 +10,9 @@ mod appender;
 mod client;
 mod group;
 mod journal;
+mod permit;
 mod properties;
+mod refusal;
 mod tail;
 mod token;
 mod topic;
@@ -58,7 +60,7 @@ impl KafkaLog {
             return Err(LogError::Refused(format!("Kafka property {}", problems.join("; "))));
         }
         let token = match &options.token_command {
-            Some(command) => Some(Arc::new(TokenSource::start(command)?)),
+            Some(command) => Some(TokenSource::with_first(command).await?),
             None => None,
         };
         let properties = Properties::new(brokers, &options.kafka, token);
@@ -71,8 +73,11 @@ impl KafkaLog {
         let wanted = (mode == Mode::Create).then_some(&wanted);
         let name = topic.to_owned();
         let topic = admin.open(topic, wanted).await?;
-        if let Some(concern) = topic.concern().filter(|_| mode == Mode::Create) {
-            tracing::warn!(topic = name, "the topic may lose records: {concern}");
+        if mode == Mode::Create {
+            permit::may_write(&admin, &name, &topic).await?;
+            if let Some(concern) = topic.concern() {
+                tracing::warn!(topic = name, "the topic may lose records: {concern}");
+            }
         }
         Ok(Self { name, topic, options, admin })
     }

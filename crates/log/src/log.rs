@@ -367,6 +367,16 @@ impl Log {
         }
     }
 
+    /// How long a topic keeps a record after its time; `None`: for ever, or not told,
+    /// or an embedded log.
+    #[must_use]
+    pub fn retention(&self) -> Option<Duration> {
+        match self {
+            Self::File(_) => None,
+            Self::Kafka(log) => log.retention(),
+        }
+    }
+
     /// How people call it: the path, or the topic.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -6,6 +6,10 @@ mod appending;
 mod broker;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/security.rs"]
+mod security;
+#[path = "kafka/topics.rs"]
+mod topics;
 
 mod conformance {
     use crate::broker::{self, unique};

@@ -45,7 +45,17 @@ impl Admin {
             .reader()
             .create_with_context(properties.watch())
             .map_err(|error| explain("opening the log", properties.brokers(), &error, None))?;
-        Ok(Arc::new(Self { properties, timeout, client }))
+        let admin = Arc::new(Self { properties, timeout, client });
+        // Nobody polls it while nobody asks: each new token is handed to it.
+        let weak = Arc::downgrade(&admin);
+        admin.properties.on_token(move |token| {
+            let Some(admin) = weak.upgrade() else { return false };
+            if let Err(why) = hand_over(admin.client.client(), token) {
+                tracing::warn!("a client of Kafka does not take the new token: {why}");
+            }
+            true
+        });
+        Ok(admin)
     }
 
     pub(super) fn properties(&self) -> &Properties {
@@ -193,6 +203,13 @@ impl Admin {
     async fn look(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Found, LogError> {
         let doing = format!("looking for the topic {name}");
         let mut patience = FIRST_PATIENCE;
+        // What befell an idle connection does not matter.
+        self.ask(&doing, |client, _| {
+            client.context().forget();
+            Ok(())
+        })
+        .await?
+        .map_err(|error| self.explain(&doing, &error))?;
         loop {
             let topic = name.to_owned();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -366,7 +383,7 @@ impl Admin {
             Watch::sign_in(&admin.client);
             let result = call(&admin.client, admin.timeout);
             // Log lines and errors wait until somebody polls.
-            for _ in 0..16 {
+            for _ in 0..64 {
                 if admin.client.poll(Duration::ZERO).is_none() && result.is_ok() {
                     break;
                 }

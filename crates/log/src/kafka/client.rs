@@ -5,7 +5,7 @@
 use std::{
     error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rdkafka::{
@@ -17,11 +17,11 @@ use rdkafka::{
     statistics::Statistics,
 };
 
-use super::token::TokenSource;
+use super::{
+    refusal::{Refusal, Refused},
+    token::TokenSource,
+};
 use crate::LogError;
-
-/// How long another broker may take to answer after one has told why it does not.
-const SECOND_CHANCE: Duration = Duration::from_millis(400);
 
 /// The context of clients that only ask, and the common part of the others'.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ pub(super) struct Watch {
 #[derive(Debug, Default)]
 struct Told {
     last: Option<(Code, String)>,
-    /// Since when it is known that waiting does not help.
-    hopeless: Option<Instant>,
+    /// Why we are not let in.
+    refused: Option<Refused>,
 }
 
 impl Watch {
@@ -74,14 +74,38 @@ impl Watch {
         self.token.as_ref().map(|token| token.token())
     }
 
-    /// The last error librdkafka told since it was asked before.
+    /// The last error librdkafka told since it was asked before, or why we are not
+    /// let in, with what to do.
     pub(super) fn take_last(&self) -> Option<(Code, String)> {
-        self.told().last.take()
+        let mut told = self.told();
+        let last = told.last.take();
+        match &told.refused {
+            Some(refused) if refused.lasts() => {
+                let why = format!("{}; {}", refused.words, refused.why.remedy());
+                Some((refused.why.code(), why))
+            }
+            _ => last,
+        }
     }
 
     /// Whether a broker has told, a moment ago, that it will never let us in.
     pub(super) fn hopeless(&self) -> bool {
-        self.told().hopeless.is_some_and(|since| since.elapsed() >= SECOND_CHANCE)
+        self.told().refused.as_ref().is_some_and(Refused::lasts)
+    }
+
+    /// Whether this error passes while a reader runs: who signs in with tokens gets in
+    /// again with the next one, and that there is none is told where they come from.
+    pub(super) fn passes(&self, error: &KafkaError) -> bool {
+        let signing_in = KafkaError::MessageConsumption;
+        self.token.is_some()
+            && [Code::Authentication, Code::SaslAuthenticationFailed]
+                .into_iter()
+                .any(|code| *error == signing_in(code))
+    }
+
+    /// Forgets what was told before.
+    pub(super) fn forget(&self) {
+        *self.told() = Told::default();
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -106,6 +130,11 @@ impl ClientContext for Watch {
             tracing::debug!(target: "librdkafka", facility, "{message}");
             return;
         }
+        if facility == "FAIL"
+            && let Some(why) = Refusal::of(None, message)
+        {
+            Refused::note(&mut self.told().refused, why, bare(message));
+        }
         match level {
             // Nothing is lost by what librdkafka calls an error: it tries again.
             RDKafkaLogLevel::Emerg
@@ -128,14 +157,11 @@ impl ClientContext for Watch {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut told = self.told();
-        let definite = definite(code, reason);
-        if definite {
-            told.hopeless.get_or_insert_with(Instant::now);
+        if let Some(why) = Refusal::of(Some(code), reason) {
+            Refused::note(&mut told.refused, why, reason);
         }
-        // What follows from a refusal says less than the refusal; so does "all brokers
-        // are down" after any reason.
-        let better = told.last.as_ref().is_some_and(|(code, reason)| self::definite(*code, reason));
-        if (better && !definite) || (code == Code::AllBrokersDown && told.last.is_some()) {
+        // "All brokers are down" says less than the reason that came before it.
+        if code == Code::AllBrokersDown && told.last.is_some() {
             return;
         }
         let mut reason = reason.to_owned();
@@ -147,6 +173,11 @@ impl ClientContext for Watch {
 }
 
 impl ConsumerContext for Watch {}
+
+/// A log line without the thread's name.
+fn bare(message: &str) -> &str {
+    message.split_once("]: ").map_or(message, |(_, bare)| bare)
+}
 
 /// Sorts an error by who has to act; `told` is what librdkafka said besides.
 pub(super) fn explain(
@@ -172,47 +203,13 @@ pub(super) fn explain(
         (None, Some((cause, reason))) => (cause, reason),
         (None, None) => return LogError::Unusable(format!("{doing}: {error}")),
     };
-    let remedy = remedy(code, &reason).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    let remedy = remedy(code).map(|remedy| format!("; {remedy}")).unwrap_or_default();
     sorted(code, format!("{doing} (Kafka at {brokers}): {reason}{remedy}"))
 }
 
-/// Whether the broker said that it will not let us in as we are.
-fn definite(code: Code, reason: &str) -> bool {
-    matches!(
-        code,
-        Code::Authentication
-            | Code::SaslAuthenticationFailed
-            | Code::UnsupportedSASLMechanism
-            | Code::SSL
-    ) || (code == Code::BrokerTransportFailure && reason.contains("security.protocol"))
-}
-
-/// What the user can do about it, where that is known.
-pub(super) fn remedy(code: Code, reason: &str) -> Option<&'static str> {
+/// What the user can do about it, where that is known and not told with the reason.
+fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {
-        Code::SSL if reason.contains("verify failed") => {
-            "the broker's certificate is for another name, or signed by a CA that is not trusted: \
-             --kafka ssl.ca.location=FILE names the CA"
-        }
-        Code::SSL if reason.contains("wrong version number") => {
-            "no TLS is spoken there: use that listener without it (--kafka \
-             security.protocol=PLAINTEXT or SASL_PLAINTEXT), or the port of another one"
-        }
-        Code::SSL
-            if reason.contains("certificate required") || reason.contains("might be required") =>
-        {
-            "the broker wants a certificate of ours: --kafka ssl.certificate.location=FILE and \
-             ssl.key.location=FILE"
-        }
-        Code::BrokerTransportFailure if reason.contains("security.protocol") => {
-            "the listener speaks TLS or SASL: --kafka security.protocol=SSL, SASL_SSL or \
-             SASL_PLAINTEXT, as it is configured"
-        }
-        Code::Authentication | Code::SaslAuthenticationFailed => {
-            "the broker does not accept who we say we are: look at sasl.mechanism, sasl.username \
-             and sasl.password, or --kafka-token-command"
-        }
-        Code::UnsupportedSASLMechanism => "choose a mechanism of this listener: sasl.mechanism",
         Code::TopicAuthorizationFailed => {
             "allow it by ACL on the topic: Describe and DescribeConfigs, Write for an agent, Read \
              for a replayer"
@@ -261,6 +258,11 @@ fn unreachable(code: Code) -> bool {
             | Code::WaitingForCoordinator
             | Code::BrokerNotAvailable
     )
+}
+
+/// The same for a reader that is in no group: the coordinator of one does not matter.
+pub(super) fn passes_alone(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumption(Code::GroupAuthorizationFailed)) || passes(error)
 }
 
 /// Whether a reader that goes on may expect it to pass by itself.

@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     admin::Admin,
-    client::{Watch, explain, passes, sorted},
+    client::{Watch, explain, passes_alone, sorted},
     tail::time_ns,
 };
 use crate::{GroupProgress, GroupState, LogError, Member, progress::Checkpoint};
@@ -219,7 +219,7 @@ pub(super) async fn times_at(
                 Some(Err(KafkaError::MessageConsumption(
                     Code::AutoOffsetReset | Code::OffsetOutOfRange,
                 ))) => {}
-                Some(Err(error)) if passes(&error) => {}
+                Some(Err(error)) if passes_alone(&error) => {}
                 Some(Err(error)) => return Err(error),
                 None => {}
             }

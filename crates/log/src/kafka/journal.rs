@@ -211,7 +211,10 @@ impl Reader {
         offset: u64,
         timeout: Duration,
     ) -> Result<Vec<(u64, Bytes)>, KafkaError> {
-        Watch::sign_in(&self.consumer);
+        // One that reads takes its token while it does.
+        if self.next.is_none() {
+            Watch::sign_in(&self.consumer);
+        }
         let (low, high) = self.consumer.fetch_watermarks(topic, 0, timeout)?;
         let (low, high) = (low.max(0) as u64, high.max(0) as u64);
         let mut entries = Vec::new();
@@ -271,7 +274,12 @@ impl Reader {
                 Ok(Polled::Entry(offset, Bytes::copy_from_slice(message.payload().unwrap_or(b""))))
             }
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Polled::End),
-            Some(Err(error)) if super::client::passes(&error) => Ok(Polled::Nothing),
+            Some(Err(error))
+                if super::client::passes_alone(&error)
+                    || self.consumer.context().passes(&error) =>
+            {
+                Ok(Polled::Nothing)
+            }
             Some(Err(error)) => Err(error),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
+use rdkafka::{ClientConfig, client::OAuthToken, config::RDKafkaLogLevel, error::KafkaError};
 
 use super::{client::Watch, token::TokenSource};
 
@@ -34,6 +34,8 @@ const OWNED: &[(&str, &str)] = &[
     ("message.max.bytes", "it follows the topic's max.message.bytes"),
     ("queue.buffering.max.kbytes", "it is part of the memory budget"),
     ("queue.buffering.max.messages", "it is part of the memory budget"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "--kafka-token-command prints the tokens"),
+    ("sasl.oauthbearer.method", "--kafka-token-command prints the tokens"),
     ("dr_msg_cb", "callbacks are not settings"),
     ("log.queue", "librdkafka's log goes to Umbra's"),
     ("delivery.report.only.error", "every record's fate is needed"),
@@ -84,6 +86,13 @@ impl Properties {
     /// What the context of each client is made of.
     pub(super) fn watch(&self) -> Watch {
         Watch::new(self.token.clone())
+    }
+
+    /// Calls this with each new token, until it returns false.
+    pub(super) fn on_token(&self, call: impl Fn(OAuthToken) -> bool + Send + 'static) {
+        if let Some(token) = &self.token {
+            token.on_token(call);
+        }
     }
 
     /// As the user wrote them, for messages.

@@ -40,10 +40,14 @@ pub(super) struct TokenSource {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Told of each new token; false: no more.
+type Listener = Box<dyn Fn(OAuthToken) -> bool + Send>;
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    listeners: Mutex<Vec<Listener>>,
 }
 
 #[derive(Default)]
@@ -68,6 +72,17 @@ impl TokenSource {
         Ok(Self { shared, stop, thread: Some(thread.map_err(failed)?) })
     }
 
+    /// The same, with a first token at hand.
+    pub(super) async fn with_first(command: &str) -> Result<Arc<Self>, LogError> {
+        let source = Arc::new(Self::start(command)?);
+        let first = Arc::clone(&source);
+        tokio::task::spawn_blocking(move || first.token())
+            .await
+            .map_err(|stopped| LogError::Refused(format!("the token command: {stopped}")))?
+            .map_err(|why| LogError::Refused(format!("signing in to Kafka: {why}")))?;
+        Ok(source)
+    }
+
     /// A token that has not expired; waits for the first one, or for the next if the
     /// last has expired. Not longer than a run of the command may take.
     pub(super) fn token(&self) -> Result<OAuthToken, String> {
@@ -76,21 +91,27 @@ impl TokenSource {
         let waited = self.shared.changed.wait_timeout_while(state, LONGEST, waiting);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match (state.valid(), &state.failure) {
-            (Some(token), _) => Ok(OAuthToken {
-                token: token.text.clone(),
-                principal_name: token.principal.clone(),
-                lifetime_ms: i64::try_from(token.expires_ms).unwrap_or(i64::MAX),
-            }),
+            (Some(token), _) => Ok(token.for_librdkafka()),
             (None, Some(failure)) => Err(failure.clone()),
             (None, None) => Err(format!("the token command brought no token in {LONGEST:?}")),
         }
     }
 }
 
+impl TokenSource {
+    /// Calls this with each new token, until it returns false.
+    pub(super) fn on_token(&self, call: impl Fn(OAuthToken) -> bool + Send + 'static) {
+        self.shared.listeners().push(Box::new(call));
+    }
+}
+
 impl Drop for TokenSource {
     fn drop(&mut self) {
         self.stop.cancel();
+        // A listener may have held the last client that needed it: then this is the
+        // thread itself, on its way out.
         if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!("the thread that runs the token command has panicked");
@@ -109,13 +130,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, result: Result<Token, String>) {
-        let mut state = self.state();
         match result {
-            Ok(token) => *state = State { token: Some(token), failure: None },
-            Err(failure) => state.failure = Some(failure),
+            Ok(token) => {
+                *self.state() = State { token: Some(token.clone()), failure: None };
+                self.listeners().retain(|listener| listener(token.for_librdkafka()));
+            }
+            Err(failure) => self.state().failure = Some(failure),
         }
-        drop(state);
         self.changed.notify_all();
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Topic {
     /// counts as durable.
     pub(super) replicas: usize,
     pub(super) min_insync: usize,
+    /// Whether these are the topic's settings, rather than Kafka's defaults.
+    pub(super) told: bool,
 }
 
 /// How a topic that is not there yet is made.
@@ -65,6 +67,7 @@ impl Settings {
             retention: self.number("retention.ms").map(Duration::from_millis),
             replicas,
             min_insync: self.number("min.insync.replicas").unwrap_or(1) as usize,
+            told: self.complete(),
         }
     }
 

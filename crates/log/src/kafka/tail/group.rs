@@ -59,6 +59,11 @@ impl Group {
     pub(super) fn take_last(&self) -> Option<(Code, String)> {
         self.watch.take_last()
     }
+
+    /// Whether this error passes because of how we sign in.
+    pub(super) fn passes(&self, error: &KafkaError) -> bool {
+        self.watch.passes(error)
+    }
 }
 
 impl ClientContext for Group {

@@ -196,7 +196,9 @@ impl Poller {
             // Without a group its coordinator does not matter.
             KafkaError::MessageConsumption(Code::GroupAuthorizationFailed)
                 if !self.settings.grouped => {}
-            error if passes(error) => tracing::debug!(%error, "reading goes on"),
+            error if passes(error) || self.consumer.context().passes(error) => {
+                tracing::debug!(%error, "reading goes on")
+            }
             error => self.fail("reading the log", error),
         }
     }

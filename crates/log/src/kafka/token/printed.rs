@@ -4,6 +4,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use rdkafka::client::OAuthToken;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
@@ -24,6 +25,16 @@ pub(super) struct Token {
     pub(super) principal: String,
     /// Unix time.
     pub(super) expires_ms: u64,
+}
+
+impl Token {
+    pub(super) fn for_librdkafka(&self) -> OAuthToken {
+        OAuthToken {
+            token: self.text.clone(),
+            principal_name: self.principal.clone(),
+            lifetime_ms: i64::try_from(self.expires_ms).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl std::fmt::Debug for Token {

@@ -11,6 +11,7 @@ fn topic(replicas: usize, min_insync: usize, hours: Option<u64>) -> Topic {
         retention: hours.map(|hours| Duration::from_secs(hours * 3600)),
         replicas,
         min_insync,
+        told: true,
     }
 }
 
