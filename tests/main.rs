@@ -9,9 +9,11 @@ mod support;
 
 mod audit;
 mod bad_input;
+mod clients;
 mod faults;
 mod golden;
 mod main_job;
 mod resume;
+mod security;
 mod transparency;
 mod windows;

@@ -6,6 +6,7 @@ pub(crate) mod httpbin;
 pub(crate) mod logs;
 pub(crate) mod nginx;
 pub(crate) mod process;
+pub(crate) mod secured;
 pub(crate) mod shadow;
 pub(crate) mod wire;
 

@@ -3,6 +3,7 @@
 //! are told at once; nothing is opened or bound here.
 
 mod capture;
+mod kafka;
 mod planned;
 mod replay;
 mod target;
@@ -41,10 +42,7 @@ pub(crate) fn log(settings: &mut Settings) -> Option<Log> {
         }),
         ..LogOptions::default()
     };
-    options.kafka = settings.read_all("kafka", values::pair).into_iter().collect();
-    for problem in umbra_log::kafka::problems(&options.kafka) {
-        settings.problem("kafka", problem);
-    }
+    kafka::connection(settings, &mut options);
     if let Some(wait) = settings.read("connect-timeout", values::some_duration) {
         options.connect_timeout = wait;
     }
@@ -73,6 +71,7 @@ fn log_writing(settings: &mut Settings, options: &mut LogOptions) {
     }
     options.retain_bytes = settings.read("retain-bytes", values::size);
     options.retain_age = settings.read("retain-age", values::some_duration);
+    kafka::topic(settings, options);
 }
 
 /// The selection of requests. `stage` salts the sample, so that a sample of a

@@ -18,7 +18,7 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    client::{Watch, explain, sorted},
+    client::{Watch, explain, remedy, sorted},
     properties::Properties,
     token::hand_over,
     topic::{Settings, Topic, Wanted},
@@ -112,7 +112,6 @@ impl Admin {
     ///
     /// # Errors
     /// If the brokers do not answer.
-    #[allow(dead_code, reason = "the writing side asks again while it runs")]
     pub(super) async fn max_message_bytes(
         self: &Arc<Self>,
         name: &str,
@@ -415,7 +414,9 @@ impl Found {
                 return Ok(absent);
             }
             Some(code) => {
-                return Err(sorted(code, format!("topic {name} (Kafka at {brokers}): {code}")));
+                let remedy = remedy(code).map(|text| format!("; {text}")).unwrap_or_default();
+                let words = format!("topic {name} (Kafka at {brokers}): {code}{remedy}");
+                return Err(sorted(code, words));
             }
         }
         let partitions = topic.partitions();

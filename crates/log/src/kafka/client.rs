@@ -208,7 +208,7 @@ pub(super) fn explain(
 }
 
 /// What the user can do about it, where that is known and not told with the reason.
-fn remedy(code: Code) -> Option<&'static str> {
+pub(super) fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => {
             "allow it by ACL on the topic: Describe and DescribeConfigs, Write for an agent, Read \

@@ -11,6 +11,8 @@ const SECOND_CHANCE: Duration = Duration::from_millis(400);
 /// … and after one has hung up, which it also does when it ends.
 const LONGER_CHANCE: Duration = Duration::from_millis(1500);
 
+/// A broker that wants SASL hangs up as soon as it is asked anything else.
+const BRIEFLY: Duration = Duration::from_secs(1);
 /// What was not met again for so long is over.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -52,6 +54,7 @@ impl Refusal {
             Self::NoTls
         } else if has(&["security.protocol"])
             || (closed && has(&["state APIVERSION_QUERY"]) && !has(&["ssl://", "sasl_ssl://"]))
+            || (closed && up_for(text).is_some_and(|time| time < BRIEFLY))
         {
             Self::Protocol
         } else if has(&["Unsupported SASL mechanism"])
@@ -110,6 +113,13 @@ impl Refusal {
     fn is_said(self) -> bool {
         !matches!(self, Self::NoTls | Self::Protocol)
     }
+}
+
+/// How long the connection that ended had been up.
+fn up_for(text: &str) -> Option<Duration> {
+    let (before, _) = text.split_once("ms in state UP")?;
+    let (_, millis) = before.rsplit_once("(after ")?;
+    Some(Duration::from_millis(millis.parse().ok()?))
 }
 
 /// A refusal that was met, and since when.
@@ -193,6 +203,12 @@ mod tests {
                 Some(Refusal::Mechanism),
             ),
             (Some(Code::Authentication), "SASL authentication error: no", Some(Refusal::Identity)),
+            (
+                transport,
+                "Send failed: SSL transport error: Broken pipe (after 1ms in state UP)",
+                Some(Refusal::Protocol),
+            ),
+            (transport, "Disconnected: closed by peer (after 90000ms in state UP)", None),
             (transport, "Connect to ipv4#127.0.0.1:9 failed: Connection refused", None),
         ] {
             assert_eq!(Refusal::of(code, text), why, "{text}");

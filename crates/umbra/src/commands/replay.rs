@@ -3,18 +3,19 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::{Config, Ended, ReplayError, Report, Stats};
+use umbra_replay::{Config, Ended, ReplayError, Report, Stats, Which};
 
 use crate::{
     admin,
     config::{self, Output},
     exit::{Code, Failure, Outcome},
     heartbeat, output, progress, ready,
-    settings::Settings,
+    settings::{Settings, values},
     signals,
 };
 
@@ -30,6 +31,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
     let log = Log::open(&log.address, log.options, Mode::Existing).await?;
+    warn_of_retention(&log, &replay.which);
     if dry {
         return dry_run(&replay, &log, form, stop).await;
     }
@@ -93,6 +95,24 @@ fn beat(stats: &Stats, _seconds: f64) {
                 state.blocked.as_ref().and_then(|b| b.record).map(|(p, o)| format!("{p}/{o}")),
             blocked_s = state.blocked.as_ref().map(|b| b.since.as_secs_f64()),
             "replay heartbeat"
+        );
+    }
+}
+
+/// A window may begin before what the topic keeps.
+fn warn_of_retention(log: &Log, which: &Which) {
+    let (Some(retention), Which::Window { from_ns: Some(from_ns), .. }) = (log.retention(), which)
+    else {
+        return;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = now.saturating_sub(Duration::from_nanos(*from_ns));
+    if age > retention {
+        tracing::warn!(
+            log = log.name(),
+            from = values::show_instant(*from_ns),
+            "the window begins {age:.0?} ago, and the topic keeps records for {retention:?} only: \
+             older ones may be gone (raise retention.ms to replay further back)"
         );
     }
 }

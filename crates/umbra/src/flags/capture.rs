@@ -108,10 +108,20 @@ pub(super) const LOG: &[Flag] = &[
     Flag::value("log", "LOG", "file:DIR, a plain path, or kafka://BROKER[,BROKER]/TOPIC")
         .or("file:umbra-log")
         .under("Log"),
-    Flag::value("kafka", "KEY=VALUE", "Any librdkafka property, except those Umbra owns")
-        .many()
-        .secret()
-        .under("Log"),
+    Flag::value(
+        "kafka",
+        "KEY=VALUE",
+        "Any librdkafka property, except those Umbra owns; KEY=@FILE and KEY=env:NAME read the value from there",
+    )
+    .many()
+    .secret()
+    .under("Log"),
+    Flag::value(
+        "kafka-token-command",
+        "COMMAND",
+        "Sign in to Kafka with the token this shell command prints (OAUTHBEARER): a JWT, or JSON with access_token and expires_in",
+    )
+    .under("Log"),
     Flag::value(
         "connect-timeout",
         "TIME",
@@ -126,6 +136,25 @@ pub(super) const LOG_WRITING: &[Flag] = &[
     Flag::value("partitions", "N", "Partitions of a topic or log that does not exist yet")
         .or("12")
         .under("Log"),
+    Flag::value(
+        "replicas",
+        "N",
+        "Kafka: replicas of a topic that does not exist yet; three, or one a broker, if not said",
+    )
+    .under("Log"),
+    Flag::value(
+        "min-insync",
+        "N",
+        "Kafka: replicas of a new topic that must have a record before it counts as written; 2 of 3 or more, if not said",
+    )
+    .under("Log"),
+    Flag::value(
+        "topic",
+        "KEY=VALUE",
+        "Kafka: any other setting of a topic that does not exist yet, such as max.message.bytes=4194304",
+    )
+    .many()
+    .under("Log"),
     Flag::value("queue", "SIZE", "Bound of the queue before the log").or("16MiB").under("Log"),
     Flag::value("segment-bytes", "SIZE", "Embedded log: a segment is closed at this size")
         .or("128MiB")
@@ -133,10 +162,18 @@ pub(super) const LOG_WRITING: &[Flag] = &[
     Flag::value("segment-age", "TIME", "Embedded log: a segment is closed at this age")
         .or("10m")
         .under("Log"),
-    Flag::value("retain-bytes", "SIZE", "Embedded log: oldest segments are removed above this")
-        .under("Log"),
-    Flag::value("retain-age", "TIME", "Embedded log: segments are removed beyond this age")
-        .under("Log"),
+    Flag::value(
+        "retain-bytes",
+        "SIZE",
+        "Oldest segments of an embedded log are removed above this; a new topic gets it as retention.bytes, shared by its partitions",
+    )
+    .under("Log"),
+    Flag::value(
+        "retain-age",
+        "TIME",
+        "Segments of an embedded log are removed beyond this age; a new topic gets it as retention.ms",
+    )
+    .under("Log"),
 ];
 
 /// How to run.

@@ -9,9 +9,18 @@ pub(super) const WHERE: &[Flag] = &[
         "file:DIR, a plain path (a directory or one recording), or kafka://BROKER[,BROKER]/TOPIC",
     )
     .or("file:umbra-log"),
-    Flag::value("kafka", "KEY=VALUE", "Any librdkafka property, except those Umbra owns")
-        .many()
-        .secret(),
+    Flag::value(
+        "kafka",
+        "KEY=VALUE",
+        "Any librdkafka property, except those Umbra owns; KEY=@FILE and KEY=env:NAME read the value from there",
+    )
+    .many()
+    .secret(),
+    Flag::value(
+        "kafka-token-command",
+        "COMMAND",
+        "Sign in to Kafka with the token this shell command prints (OAUTHBEARER): a JWT, or JSON with access_token and expires_in",
+    ),
     Flag::value(
         "connect-timeout",
         "TIME",
