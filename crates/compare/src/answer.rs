@@ -27,8 +27,8 @@ pub struct Answer {
     pub authority: Bytes,
     /// When it came, if that was measured.
     pub timing: Option<Timing>,
-    /// Places that were taken out when it was recorded (`header:NAME`, `cookie:NAME`,
-    /// `query:NAME`, `form:NAME`, `json:PATH`): not compared, on either side. Those of
+    /// Places that were taken out when it was recorded (`header:NAME`,
+    /// `set-cookie:NAME`, `form:NAME`, `json:PATH`): not compared, on either side. Those of
     /// all answers are given to [`crate::Rules::redacted`].
     pub redacted: Vec<String>,
 }

@@ -254,16 +254,23 @@ impl<'a> Found<'a> {
         if self.is_full() {
             return;
         }
-        if self.redaction.covers(&field) {
+        let redacted = self.redaction.covers(&field);
+        // What was recorded, if only as something that is redacted, and is not there now
+        // is missing; anything else is not known.
+        if redacted && kind != Kind::Missing {
             return self.pass(REDACTED, &field, kind, String::new);
         }
         if let Some(rule) = self.rules.ignores(&field, kind) {
-            return self.pass(rule, &field, kind, detail);
+            return match redacted {
+                true => self.pass(rule, &field, kind, String::new),
+                false => self.pass(rule, &field, kind, detail),
+            };
         }
         if !self.seen.insert((field.clone(), kind)) {
             return;
         }
-        self.list.push(difference(field, kind, detail().into()));
+        let detail = if redacted { Detail::default() } else { detail().into() };
+        self.list.push(difference(field, kind, detail));
         if self.list.len() + 1 == MAX_DIFFERENCES {
             let note = "more differences than are listed";
             self.list.push(Difference::new("body", Kind::More, note));

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 
 use crate::rules::wildcard;
 
-/// Places as the agent names them: `header:NAME`, `cookie:NAME`, `query:NAME`,
-/// `form:NAME`, `json:PATH`. `*` in a name stands for anything.
+/// Places as the agent names them: `header:NAME`, `cookie:NAME`, `set-cookie:NAME`,
+/// `query:NAME`, `form:NAME`, `json:PATH` (with dots, or a pointer of RFC 6901). `*` in
+/// a name stands for anything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Redaction {
     headers: Vec<String>,
@@ -33,8 +34,8 @@ impl Redaction {
     pub(crate) fn add(&mut self, place: &str) -> Result<(), String> {
         let problem = || {
             format!(
-                "'{place}' is not a place: header:NAME, cookie:NAME, query:NAME, form:NAME, \
-                 json:PATH"
+                "'{place}' is not a place: header:NAME, cookie:NAME, set-cookie:NAME, \
+                 query:NAME, form:NAME, json:PATH"
             )
         };
         let (kind, name) = place.split_once(':').ok_or_else(problem)?;
@@ -43,7 +44,7 @@ impl Redaction {
         }
         match kind {
             "header" => self.headers.push(name.to_ascii_lowercase()),
-            "cookie" => self.cookies.push(name.to_owned()),
+            "cookie" | "set-cookie" => self.cookies.push(name.to_owned()),
             "query" => self.query.push(name.to_owned()),
             "form" => self.form.push(name.to_owned()),
             "json" => self.json.push(json_steps(name)),
@@ -80,7 +81,8 @@ impl Redaction {
             Some(("header" | "trailer", name)) => any(&self.headers, name),
             // Attributes stay: only the value is a secret, unless the whole field is.
             Some(("set-cookie", name)) => {
-                any(&self.headers, "set-cookie") || any(&self.cookies, name)
+                let value = !name.contains(';');
+                any(&self.headers, "set-cookie") || (value && any(&self.cookies, name))
             }
             _ => false,
         }
@@ -112,8 +114,13 @@ impl Redaction {
     }
 }
 
-/// `$.user.tokens[].value` and the like; arrays are no steps.
+/// `$.user.tokens[].value` and the like, where arrays are no steps; or
+/// `/user/tokens/0/value`.
 fn json_steps(path: &str) -> Vec<String> {
+    if let Some(pointer) = path.strip_prefix('/') {
+        let unescaped = |step: &str| step.replace("~1", "/").replace("~0", "~");
+        return pointer.split('/').map(unescaped).collect();
+    }
     let path = path.strip_prefix('$').unwrap_or(path).replace("[*]", "").replace("[]", "");
     let steps = path.split(['.', '[', ']']).map(|step| step.trim_matches(['"', '\'']));
     steps.filter(|step| !step.is_empty()).map(str::to_owned).collect()

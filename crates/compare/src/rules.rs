@@ -101,8 +101,8 @@ impl Rules {
     }
 
     /// With the places that were redacted when the baseline's answers were recorded, as
-    /// the agent names them: `header:NAME`, `cookie:NAME`, `query:NAME`, `form:NAME`,
-    /// `json:PATH`. They are taken out of both answers: neither compared nor shown.
+    /// the agent names them: `header:NAME`, `cookie:NAME`, `set-cookie:NAME`,
+    /// `query:NAME`, `form:NAME`, `json:PATH`. They are taken out of both answers: neither compared nor shown.
     /// Tells everything that is wrong.
     pub fn redacted<S: AsRef<str>>(mut self, places: &[S]) -> Result<Self, Vec<String>> {
         self.redaction = Arc::new(Redaction::new(places)?);

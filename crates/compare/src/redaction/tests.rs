@@ -24,6 +24,8 @@ fn fields_of_the_head() {
     ] {
         assert_eq!(redaction.covers(field), expected, "{field}");
     }
+    let values = Redaction::new(&["set-cookie:*"]).unwrap();
+    assert!(values.covers("set-cookie:sid") && !values.covers("set-cookie:sid;secure"));
     let all = Redaction::new(&["header:Set-Cookie"]).unwrap();
     assert!(all.covers("set-cookie:sid;secure"));
 }
@@ -41,6 +43,9 @@ fn paths() {
         ("**.b", r#"{"b":1,"a":{"b":2,"c":[{"b":3,"d":4}]}}"#, r#"{"a":{"c":[{"d":4}]}}"#),
         ("['x y']", r#"{"x y":1}"#, "{}"),
         ("a", r#"{"a":1,"a":2}"#, "{}"),
+        ("/a/b", r#"{"a":{"b":1,"c":2}}"#, r#"{"a":{"c":2}}"#),
+        ("/a/0/b", r#"{"a":[{"b":1},{"b":2}]}"#, r#"{"a":[{},{}]}"#),
+        ("/a.b~1c~0", r#"{"a.b/c~":1,"d":2}"#, r#"{"d":2}"#),
     ] {
         let redaction = Redaction::new(&[format!("json:{path}")]).unwrap();
         let mut node = json::parse(text.as_bytes()).unwrap();
