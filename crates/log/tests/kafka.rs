@@ -4,6 +4,8 @@
 mod appending;
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/members.rs"]
+mod members;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/security.rs"]

@@ -48,7 +48,9 @@ impl Lock {
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(AGAIN),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::park_timeout(AGAIN);
+                }
                 Err(TryLockError::WouldBlock) => {
                     let holder = match read_holder(&mut file) {
                         Holder { process, host } if host.is_empty() => process,

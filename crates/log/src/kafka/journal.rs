@@ -222,8 +222,9 @@ impl Reader {
         if next >= high {
             return Ok(entries);
         }
-        // Placed anew, so that no end from before waits in the queue.
-        self.next = None;
+        // A reader that stands there already has what is new within milliseconds, behind
+        // ends from before that wait in its queue.
+        let mut anew = self.next != Some(next);
         self.place(topic, next)?;
         let mut deadline = Instant::now() + timeout;
         while next < high {
@@ -235,11 +236,17 @@ impl Reader {
                     deadline = Instant::now() + timeout;
                 }
                 // What lies between here and the end are no entries.
-                Polled::End => break,
+                Polled::End if anew => break,
+                Polled::End => {}
                 Polled::Nothing if left.is_zero() => {
                     return Err(KafkaError::MessageConsumption(
                         rdkafka::error::RDKafkaErrorCode::OperationTimedOut,
                     ));
+                }
+                Polled::Nothing if !anew => {
+                    self.next = None;
+                    self.place(topic, next)?;
+                    anew = true;
                 }
                 Polled::Nothing => {}
             }
