@@ -89,6 +89,17 @@ pub struct Returned {
     pub weight: u32,
 }
 
+/// How long a sample of entries took from being accepted to being durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendTimes {
+    /// Upper bounds of the buckets, in microseconds; one more bucket has the rest.
+    pub bounds_us: &'static [u64],
+    /// Entries in each bucket.
+    pub counts: Vec<u64>,
+    /// Sum of all times.
+    pub sum_us: u64,
+}
+
 /// The writing side. Cheap to share between threads (`&self`).
 ///
 /// Promises: `enqueue` never waits and never blocks on I/O; entries of one
@@ -114,6 +125,10 @@ pub trait Append: Send + Sync + 'static {
     /// Whether the log would take an entry like this if it had room.
     fn fits(&self, _entry: &Entry<'_>) -> Result<(), Rejected> {
         Ok(())
+    }
+    /// How long entries took to become durable, as far as that was measured.
+    fn times(&self) -> Option<AppendTimes> {
+        None
     }
     /// Takes no more entries and gives back, in order, those that are accepted and
     /// not known to be durable: some may be durable all the same. For the end of a

@@ -88,11 +88,11 @@ impl KafkaLog {
     /// If librdkafka refuses the properties.
     pub async fn appender(&self) -> Result<KafkaAppender, LogError> {
         KafkaAppender::open(
-            self.admin.properties(),
+            &self.admin,
             &self.name,
             self.topic.partitions,
             self.options.queue_bytes,
-            Limits::of(self.topic.max_message_bytes, self.options.queue_bytes),
+            self.topic.max_message_bytes,
         )
     }
 

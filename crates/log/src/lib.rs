@@ -20,7 +20,7 @@ pub mod progress;
 pub(crate) mod settle;
 mod tail;
 
-pub use append::{Append, Entry, Loss, Position, Rejected, Returned};
+pub use append::{Append, AppendTimes, Entry, Loss, Position, Rejected, Returned};
 pub use error::LogError;
 pub use group::{GroupProgress, GroupState, Member};
 pub use journal::Journal;

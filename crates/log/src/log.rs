@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Append, Entry, Event, GroupState, Journal, LogError, Loss, Position, Rejected, Span, Tail,
-    TailOptions,
+    Append, AppendTimes, Entry, Event, GroupState, Journal, LogError, Loss, Position, Rejected,
+    Returned, Span, Tail, TailOptions,
     file::{FileAppender, FileLog, FileTail},
     kafka::{KafkaAppender, KafkaLog, KafkaTail},
 };
@@ -429,6 +429,34 @@ impl Append for Appender {
         match self {
             Self::File(one) => one.losses(),
             Self::Kafka(one) => one.losses(),
+        }
+    }
+
+    fn waiting(&self) -> Duration {
+        match self {
+            Self::File(one) => one.waiting(),
+            Self::Kafka(one) => one.waiting(),
+        }
+    }
+
+    fn fits(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
+        match self {
+            Self::File(one) => one.fits(entry),
+            Self::Kafka(one) => one.fits(entry),
+        }
+    }
+
+    fn times(&self) -> Option<AppendTimes> {
+        match self {
+            Self::File(one) => one.times(),
+            Self::Kafka(one) => one.times(),
+        }
+    }
+
+    fn take_back(&self, deadline: Duration) -> Vec<Returned> {
+        match self {
+            Self::File(one) => one.take_back(deadline),
+            Self::Kafka(one) => one.take_back(deadline),
         }
     }
 

@@ -1,11 +1,16 @@
 //! The writing side on Kafka: hands records to librdkafka's bounded queue and
 //! keeps account of what became of them. A batch that a broker refuses is sent again
-//! record by record ([`single`]): what is refused on its own is lost. Whether a queue that is full means that
-//! Kafka is away, and what to do then, is the caller's business.
+//! record by record ([`single`]): what is refused on its own is lost. What a producer
+//! fails to deliver for a reason that may pass is delivered by the next one
+//! ([`keeper`]). Whether a queue that is full means that Kafka is away, and what to
+//! do then, is the caller's business.
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -16,34 +21,27 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{BorrowedMessage, DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    producer::{BaseProducer, BaseRecord, ProducerContext},
     statistics::Statistics,
 };
 use tokio::sync::Notify;
 
 use self::{
+    keeper::{Keeper, Maker},
     lanes::{Lane, Lanes, Ticket},
+    rescue::{Rescue, rescues},
     single::{Single, judges_batches},
+    times::Times,
 };
-use super::{
-    client::{Watch, explain},
-    properties::{Limits, Properties},
-};
-use crate::{Append, Entry, LogError, Loss, Position, Rejected};
+use super::{admin::Admin, client::Watch, properties::Limits};
+use crate::{Append, AppendTimes, Entry, LogError, Loss, Position, Rejected, Returned};
 
+mod keeper;
 mod lanes;
+mod rescue;
 mod single;
+mod times;
 
-/// How often the number of partitions is asked for.
-const REFRESH: Duration = Duration::from_secs(30);
-/// Longest wait for that answer; delivery reports wait with it.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the polling thread sleeps when there is nothing to report, and so how
-/// long a drop may wait for it.
-const POLL: Duration = Duration::from_millis(100);
-/// The same for each of two producers, while records are sent again one by one and
-/// in the end.
-const POLL_OFTEN: Duration = Duration::from_millis(1);
 /// How long a drop waits for what is not yet durable.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 /// A record's frame in a batch: lengths, deltas and counts at their longest.
@@ -51,45 +49,44 @@ const FRAME: usize = 70;
 /// The same of one header.
 const HEADER_FRAME: usize = 10;
 
+type Producer = BaseProducer<Reports>;
+
 /// Appends to one topic. Dropping it waits a moment for what is not yet durable, then
 /// gives it up and says how much that was: `flush` first.
 pub struct KafkaAppender {
     topic: String,
     brokers: String,
-    limits: Limits,
-    producer: Arc<BaseProducer<Reports>>,
     account: Arc<Account>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl KafkaAppender {
+    /// To be called within a runtime, on which the topic's settings are asked for
+    /// from time to time.
     pub(super) fn open(
-        properties: &Properties,
+        admin: &Arc<Admin>,
         topic: &str,
         partitions: u32,
         queue_bytes: usize,
-        limits: Limits,
+        max_message_bytes: usize,
     ) -> Result<Self, LogError> {
-        let account = Arc::new(Account::new(partitions));
-        let refused =
-            |error| explain("opening the log for appending", properties.brokers(), &error, None);
-        let config = properties.producer(queue_bytes, limits);
-        let single = Some(Single::new(config.clone(), topic, limits.record));
-        let reports = Reports { account: Arc::clone(&account), watch: properties.watch(), single };
-        let producer: BaseProducer<Reports> =
-            config.create_with_context(reports).map_err(refused)?;
-        let producer = Arc::new(producer);
-        let thread = thread::Builder::new().name("kafka-producer".into()).spawn({
-            let (producer, account) = (Arc::clone(&producer), Arc::clone(&account));
-            let topic = topic.to_owned();
-            move || poll(&producer, &account, &topic)
-        });
+        let limits = Limits::of(max_message_bytes, queue_bytes);
+        let account = Arc::new(Account::new(partitions, limits));
+        let maker = Maker {
+            admin: Arc::clone(admin),
+            topic: topic.to_owned(),
+            queue_bytes,
+            account: Arc::clone(&account),
+        };
+        let producer = maker.make(limits)?;
+        let keeper =
+            Keeper::new(maker, producer, max_message_bytes, tokio::runtime::Handle::current());
+        let thread =
+            thread::Builder::new().name("kafka-producer".into()).spawn(move || keeper.run());
         let thread = thread.map_err(|error| LogError::Io(format!("no thread: {error}")))?;
         Ok(Self {
             topic: topic.to_owned(),
-            brokers: properties.brokers().to_owned(),
-            limits,
-            producer,
+            brokers: admin.properties().brokers().to_owned(),
             account,
             thread: Some(thread),
         })
@@ -98,7 +95,7 @@ impl KafkaAppender {
     /// Largest payload that is surely taken, with `beside` bytes of key and headers.
     #[must_use]
     pub fn record_limit(&self, beside: usize) -> usize {
-        self.limits.record.saturating_sub(beside + FRAME)
+        self.account.limit.load(Ordering::Relaxed).saturating_sub(beside + FRAME)
     }
 
     fn room_for(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
@@ -111,14 +108,12 @@ impl KafkaAppender {
 
     fn rejected(&self, error: &KafkaError, entry: &Entry<'_>) -> Rejected {
         match error.rdkafka_error_code() {
-            // A partition we know of and librdkafka does not: it will in a moment.
-            Some(Code::QueueFull | Code::UnknownPartition) => Rejected::Full,
             Some(Code::MessageSizeTooLarge) => {
-                Rejected::TooLarge { size: entry.payload.len(), limit: self.limits.record }
+                Rejected::TooLarge { size: entry.payload.len(), limit: self.record_limit(0) }
             }
-            _ => Rejected::Closed(
-                self.account.fatal.get().cloned().unwrap_or_else(|| error.to_string()),
-            ),
+            // The queue is full; or a partition we know of and librdkafka does not: it
+            // will in a moment; or the producer has failed: there will be another.
+            _ => Rejected::Full,
         }
     }
 }
@@ -137,6 +132,7 @@ impl Append for KafkaAppender {
         // The number and the place in librdkafka's queue are given out together.
         let mut accepted = lane.accepted();
         let number = accepted.last() + 1;
+        lane.sample(&mut accepted, number);
         let ticket = lane.ticket(number, entry.weight);
         // librdkafka takes 0 for "now".
         let time_ms = i64::try_from(entry.time_ns / 1_000_000).unwrap_or(i64::MAX).max(1);
@@ -146,15 +142,21 @@ impl Append for KafkaAppender {
             .payload(entry.payload);
         record.headers = headers;
         record.key = (!entry.key.is_empty()).then_some(entry.key);
-        match self.producer.send(record) {
+        let sent = match accepted.producer() {
+            Some(producer) => producer.send(record).map_err(|(error, _)| Some(error)),
+            // It has failed, and there is no other yet.
+            None => Err(None),
+        };
+        match sent {
             Ok(()) => {
                 lane.accept(&mut accepted, time_ms);
                 Ok(Position { partition: entry.partition, number })
             }
-            Err((error, _)) => {
+            Err(error) => {
+                lane.unsample(&mut accepted, number);
                 lane.void(ticket);
                 drop(accepted);
-                Err(self.rejected(&error, entry))
+                Err(error.map_or(Rejected::Full, |error| self.rejected(&error, entry)))
             }
         }
     }
@@ -165,6 +167,22 @@ impl Append for KafkaAppender {
 
     fn losses(&self) -> Vec<Loss> {
         std::mem::take(&mut *self.account.losses())
+    }
+
+    fn waiting(&self) -> Duration {
+        self.account.lanes.iter().map(Lane::waiting).max().unwrap_or_default()
+    }
+
+    fn fits(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
+        self.room_for(entry)
+    }
+
+    fn take_back(&self, deadline: Duration) -> Vec<Returned> {
+        self.account.rescue.ask_back(deadline)
+    }
+
+    fn times(&self) -> Option<AppendTimes> {
+        Some(self.account.times.read())
     }
 
     async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
@@ -190,8 +208,8 @@ impl Append for KafkaAppender {
             }
         };
         tokio::time::timeout(deadline, all).await.map_err(|_| {
-            let told = self.producer.context().watch.take_last();
-            let reason = told.map(|(_, reason)| format!(": {reason}")).unwrap_or_default();
+            let told = self.account.rescue.why();
+            let reason = told.map(|reason| format!(": {reason}")).unwrap_or_default();
             LogError::Deadline(format!(
                 "{} records are not durable after {deadline:?} (Kafka at {}){reason}",
                 missing(),
@@ -204,6 +222,7 @@ impl Append for KafkaAppender {
 impl Drop for KafkaAppender {
     fn drop(&mut self) {
         let _ = self.account.end.set(Instant::now() + LAST_FLUSH);
+        self.account.rescue.wake();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -226,25 +245,41 @@ struct Account {
     losses: Mutex<Vec<Loss>>,
     /// Each time something became durable.
     progress: Notify,
-    /// Why nothing is taken any more.
-    fatal: OnceLock<String>,
+    /// What a producer could not deliver, and the next one may.
+    rescue: Rescue,
+    times: Times,
+    /// Largest record with key and headers.
+    limit: AtomicUsize,
+    /// The topic's settings may have changed.
+    recheck: AtomicBool,
     /// Set when the appender is dropped: what is not durable then is given up.
     end: OnceLock<Instant>,
 }
 
 impl Account {
-    fn new(partitions: u32) -> Self {
+    fn new(partitions: u32, limits: Limits) -> Self {
         Self {
             lanes: Lanes::new(partitions),
             losses: Mutex::default(),
             progress: Notify::new(),
-            fatal: OnceLock::new(),
+            rescue: Rescue::default(),
+            times: Times::default(),
+            limit: AtomicUsize::new(limits.record),
+            recheck: AtomicBool::new(false),
             end: OnceLock::new(),
         }
     }
 
     fn losses(&self) -> MutexGuard<'_, Vec<Loss>> {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `number` is durable, or lost and told.
+    fn report(&self, lane: &Lane, number: u64) {
+        if let Some(time) = lane.report(number) {
+            self.times.observe(time);
+        }
+        self.progress.notify_waiters();
     }
 
     fn lost(&self, partition: u32, number: u64, weight: u32, reason: &'static str) {
@@ -292,6 +327,7 @@ impl Reports {
             return false;
         };
         let Some(time_ms) = lane.time(ticket.number()) else { return false };
+        self.account.recheck.store(true, Ordering::Relaxed);
         let make = || Self {
             account: Arc::clone(&self.account),
             watch: self.watch.another(),
@@ -320,10 +356,8 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(Code::Fatal)
-            && self.account.fatal.set(reason.to_owned()).is_ok()
-        {
-            tracing::error!("Kafka's producer has failed for good: {reason}");
+        if error.rdkafka_error_code() == Some(Code::Fatal) {
+            self.account.rescue.fail(reason);
         }
         self.watch.error(error, reason);
     }
@@ -344,14 +378,20 @@ impl ProducerContext for Reports {
             return;
         }
         let weight = lane.redeem(ticket);
+        if let Some(error) = error.filter(|error| rescues(error))
+            && self.account.end.get().is_none()
+        {
+            let time_ms = lane.time(ticket.number()).unwrap_or(1);
+            self.account.rescue.keep(message, (ticket.number(), weight, time_ms), error);
+            return;
+        }
         if let Some(error) = error {
             let reason = reason(error);
             tracing::debug!(partition, number = ticket.number(), %error, "a record was lost");
             self.account.lost(partition, ticket.number(), weight, reason);
         }
         // The loss is there to be read before the watermark passes it.
-        lane.report(ticket.number());
-        self.account.progress.notify_waiters();
+        self.account.report(lane, ticket.number());
     }
 }
 
@@ -380,30 +420,4 @@ fn owned_headers(headers: &[(&str, &[u8])]) -> Option<OwnedHeaders> {
         owned = owned.insert(Header { key, value: Some(*value) });
     }
     Some(owned)
-}
-
-fn poll(producer: &BaseProducer<Reports>, account: &Account, topic: &str) {
-    let single = || producer.context().single.as_ref().and_then(Single::producer);
-    let mut refreshed = Instant::now();
-    while account.end.get().is_none() {
-        // The records that are sent again, before the first one's next reports.
-        let busy = single().filter(|single| single.in_flight_count() > 0);
-        busy.inspect(|single| single.poll(POLL_OFTEN));
-        producer.poll(if busy.is_some() { POLL_OFTEN } else { POLL });
-        if refreshed.elapsed() < REFRESH {
-            continue;
-        }
-        refreshed = Instant::now();
-        let found = producer.client().fetch_metadata(Some(topic), REFRESH_TIMEOUT);
-        let known =
-            found.ok().and_then(|found| found.topics().first().map(|one| one.partitions().len()));
-        if let Some(count) = known {
-            account.lanes.grow(count as u32);
-        }
-    }
-    let over = || account.end.get().is_some_and(|end| Instant::now() >= *end);
-    while account.lanes.waiting() > 0 && !over() {
-        single().inspect(|single| single.poll(POLL_OFTEN));
-        producer.poll(POLL_OFTEN);
-    }
 }

@@ -5,10 +5,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+use super::Producer;
 
 /// How often the number of partitions may grow while an appender is open.
 const GROWTHS: usize = 64;
@@ -54,6 +57,11 @@ impl Lanes {
         None
     }
 
+    /// Records go to this producer from now on; none: they find no room.
+    pub(super) fn give(&self, producer: Option<&Arc<Producer>>) {
+        self.iter().for_each(|lane| lane.accepted().producer = producer.cloned());
+    }
+
     /// How many records were accepted and not reported yet.
     pub(super) fn waiting(&self) -> u64 {
         self.iter().map(|lane| lane.accepted().last().saturating_sub(lane.durable())).sum()
@@ -74,6 +82,8 @@ pub(super) struct Lane {
     ahead: Mutex<BTreeSet<u64>>,
     /// Weights that do not fit a ticket.
     heavy: Mutex<BTreeMap<u64, u32>>,
+    /// The record whose time is taken; 0: none.
+    sampled: AtomicU64,
 }
 
 /// The numbers given out, and the times of those that are not durable: librdkafka
@@ -83,12 +93,21 @@ pub(super) struct Accepted {
     last: u64,
     /// Of the last numbers, in order, Unix milliseconds.
     times: VecDeque<i64>,
+    /// Takes the next one. Kept here, so that whoever changes it knows which records
+    /// the one before was given.
+    producer: Option<Arc<Producer>>,
+    /// When the sampled record was accepted.
+    since: Option<Instant>,
 }
 
 impl Accepted {
     /// The last number given out.
     pub(super) fn last(&self) -> u64 {
         self.last
+    }
+
+    pub(super) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_deref()
     }
 
     /// The next number was given out; forgets the times of durable ones.
@@ -114,6 +133,30 @@ impl Lane {
     /// The number after the last one now belongs to a record of this time.
     pub(super) fn accept(&self, accepted: &mut Accepted, time_ms: i64) {
         accepted.push(time_ms, self.durable());
+    }
+
+    /// Takes the time of the record that will have this number, if of no other.
+    pub(super) fn sample(&self, accepted: &mut Accepted, number: u64) {
+        if self.sampled.load(Ordering::Relaxed) == 0 {
+            accepted.since = Some(Instant::now());
+            self.sampled.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// It was not accepted after all.
+    pub(super) fn unsample(&self, accepted: &mut Accepted, number: u64) {
+        if self.sampled.load(Ordering::Relaxed) == number {
+            accepted.since = None;
+            self.sampled.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How long the sampled record has been waiting.
+    pub(super) fn waiting(&self) -> Duration {
+        match self.sampled.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => self.accepted().since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
     }
 
     /// Time of a record that is not durable.
@@ -146,8 +189,18 @@ impl Lane {
         }
     }
 
-    /// `number` is durable, or lost and told.
-    pub(super) fn report(&self, number: u64) {
+    /// `number` is durable, or lost and told. The time that took, if it was taken.
+    pub(super) fn report(&self, number: u64) -> Option<Duration> {
+        self.pass(number);
+        if self.sampled.load(Ordering::Relaxed) != number {
+            return None;
+        }
+        let since = self.accepted().since.take();
+        self.sampled.store(0, Ordering::Relaxed);
+        since.map(|since| since.elapsed())
+    }
+
+    fn pass(&self, number: u64) {
         let mut ahead = lock(&self.ahead);
         let mut durable = self.durable.load(Ordering::Relaxed);
         if number != durable + 1 {
@@ -221,6 +274,22 @@ mod tests {
         assert_eq!([2, 7].map(|number| lane.time(number)), [None, None]);
         let accepted = lane.accepted();
         assert_eq!((accepted.last(), accepted.times.len()), (6, 4));
+    }
+
+    #[test]
+    fn one_record_at_a_time_is_timed() {
+        let lane = Lane::default();
+        lane.sample(&mut lane.accepted(), 1);
+        lane.accept(&mut lane.accepted(), 1);
+        lane.sample(&mut lane.accepted(), 2);
+        lane.unsample(&mut lane.accepted(), 2);
+        assert_eq!(lane.report(2), None);
+        assert!(lane.waiting() > Duration::ZERO);
+        assert!(lane.report(1).is_some());
+        assert_eq!(lane.waiting(), Duration::ZERO);
+        lane.sample(&mut lane.accepted(), 3);
+        lane.unsample(&mut lane.accepted(), 3);
+        assert_eq!((lane.waiting(), lane.report(3)), (Duration::ZERO, None));
     }
 
     #[test]

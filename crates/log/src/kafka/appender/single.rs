@@ -81,9 +81,8 @@ impl Single {
         }
         tracing::warn!(
             topic = self.topic,
-            "the brokers refuse batches that the topic's settings allowed when it was opened: \
-             their records are sent again one by one, which is slower, until this process \
-             starts anew"
+            "the brokers refuse batches that the topic's settings allowed when they were read: \
+             their records are sent again one by one, which is slower, until they are read again"
         );
         let made = self.config.create_with_context(make())?;
         Ok(self.producer.get_or_init(|| made))
