@@ -21,15 +21,19 @@ use crate::{
     clock::Clock,
     descriptors::Descriptors,
     drain::Deadline,
-    lane::{Identity, Lane, Losses, Queue},
+    lane::{Identity, Lane, Losses, Outlet, Queue},
     listener::Acceptor,
     recorder::{Lows, Recorder},
+    spool::{Spool, Worker as SpoolWorker},
     stats::LaneStats,
     thread::CaptureThread,
 };
 
 /// The last flush gets at least this long, however much of the drain is used up.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
+
+/// What the log has not made durable then, is taken back within this.
+const TAKE_BACK: Duration = Duration::from_secs(2);
 
 /// Why an agent could not start, or ended before it was told to. No request and
 /// no state of the log is the cause.
@@ -40,6 +44,14 @@ pub enum AgentError {
     Start {
         /// Its name.
         thread: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The spool's directory cannot be used. No request has been taken.
+    #[error("the spool in {dir} cannot be used: {error}")]
+    Spool {
+        /// As configured.
+        dir: String,
         /// What the system says.
         error: io::Error,
     },
@@ -73,6 +85,7 @@ pub fn run<A: Append>(
     let queue: Arc<dyn Queue> = Arc::<A>::clone(&log);
     // A thread that panics stops the others, but nothing of the caller's.
     let mut agent = Agent::new(config, listeners, queue, &stats, stop.child_token());
+    let spool = agent.start_spool().inspect_err(|_| stats.detach())?;
     let mut panicked = None;
     let mut lanes = Vec::new();
     for worker in agent.start()? {
@@ -81,12 +94,23 @@ pub fn run<A: Append>(
             Err(thread) => panicked = panicked.or(Some(thread)),
         }
     }
-    flush(&*log, agent.deadline.left());
+    let spool = spool.and_then(|spool| spool.end().map_err(|thread| panicked = Some(thread)).ok());
+    let (kept, spooled) = match spool {
+        None => {
+            flush(&*log, agent.deadline.left());
+            (false, 0)
+        }
+        Some(spool) => keep(&*log, spool, &agent.deadline),
+    };
     for lane in &mut lanes {
         lane.settle();
-        lane.give_up_undurable();
+        match kept {
+            true => lane.all_is_kept(),
+            false => lane.give_up_undurable(),
+        }
     }
-    let report = agent.report();
+    let report = Report { spooled, ..agent.report() };
+    stats.detach();
     match panicked {
         Some(thread) => Err(AgentError::Panicked { thread, report }),
         None => Ok(report),
@@ -97,10 +121,9 @@ pub fn run<A: Append>(
 struct Agent {
     config: Arc<Config>,
     listeners: Vec<TcpListener>,
-    queue: Arc<dyn Queue>,
+    outlet: Outlet,
     identity: Arc<Identity>,
     budget: Arc<Budget>,
-    losses: Arc<Losses>,
     lanes: Vec<Arc<LaneStats>>,
     stop: CancellationToken,
     deadline: Deadline,
@@ -142,17 +165,47 @@ impl Agent {
         };
         let budget = Budget::new(config.memory, config.threads);
         stats.attach_budget(Arc::clone(&budget));
+        stats.attach_log(Arc::clone(&queue));
+        let spool = config.spool.as_ref().map(|spool| Spool::new(spool, lanes));
+        spool.iter().for_each(|spool| stats.attach_spool(Arc::clone(spool)));
+        // The spool's thread finds what the log has lost beside the lanes.
+        let losses = Arc::new(Losses::new(lanes + u32::from(spool.is_some())));
         Self {
             listeners,
-            queue,
+            outlet: Outlet { log: queue, spool, losses },
             identity: Arc::new(identity),
             budget,
-            losses: Arc::new(Losses::new(lanes)),
             lanes: (0..lanes).map(|_| stats.attach_lane()).collect(),
             stop,
             deadline: Deadline::default(),
             config: Arc::new(config),
         }
+    }
+
+    /// Starts the spool's thread, if there is to be one.
+    fn start_spool(&self) -> Result<Option<SpoolThread>, AgentError> {
+        let (Some(config), Some(spool)) = (&self.config.spool, &self.outlet.spool) else {
+            return Ok(None);
+        };
+        let worker = SpoolWorker::new(
+            config.clone(),
+            Arc::clone(spool),
+            Arc::clone(&self.outlet.log),
+            (Arc::clone(&self.outlet.losses), self.lanes.len() as u32),
+            self.identity.agent,
+            self.deadline.clone(),
+        );
+        let worker = worker
+            .map_err(|error| AgentError::Spool { dir: config.dir.display().to_string(), error })?;
+        tracing::info!(dir = %worker.dir().display(), "records go there while the log does not take them");
+        let guard = StopOnPanic(self.stop.clone());
+        let name = "spool".to_owned();
+        let handle = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            let _guard = guard;
+            worker.run()
+        });
+        let handle = handle.map_err(|error| AgentError::Start { thread: name, error })?;
+        Ok(Some(SpoolThread { spool: Arc::clone(spool), handle: Some(handle) }))
     }
 
     /// Starts all threads; the recorder, whose lane comes last, ends when the
@@ -215,9 +268,8 @@ impl Agent {
         Lane::new(
             number as u32,
             Arc::clone(&self.identity),
-            Arc::clone(&self.queue),
+            self.outlet.clone(),
             Arc::clone(&self.lanes[number]),
-            Arc::clone(&self.losses),
         )
     }
 
@@ -225,7 +277,7 @@ impl Agent {
         let mut report = Report { agent: id::text(&self.identity.agent), ..Report::default() };
         for lane in &self.lanes {
             report.requests += lane.requests.get();
-            report.recorded += lane.recorded.get();
+            report.recorded += lane.recorded_total();
             report.not_selected += lane.not_selected.get();
             for (reason, n) in lane.lost() {
                 *report.lost.entry(reason.to_owned()).or_default() += n;
@@ -281,15 +333,76 @@ impl Drop for StopOnPanic {
     }
 }
 
+/// The spool's thread; ended when this is dropped.
+struct SpoolThread {
+    spool: Arc<Spool>,
+    handle: Option<JoinHandle<SpoolWorker>>,
+}
+
+impl SpoolThread {
+    /// Waits until it has drained what it could.
+    fn end(mut self) -> Result<SpoolWorker, String> {
+        self.spool.close();
+        let ended = self.handle.take().map(JoinHandle::join);
+        ended.and_then(Result::ok).ok_or_else(|| {
+            tracing::error!("the spool's thread ended by a fault of ours");
+            "spool".to_owned()
+        })
+    }
+}
+
+impl Drop for SpoolThread {
+    fn drop(&mut self) {
+        self.spool.close();
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Makes durable what the log holds, or keeps it in the spool. Says whether all of it
+/// is one or the other, and how many records are in the spool.
+fn keep<A: Append>(log: &A, spool: SpoolWorker, deadline: &Deadline) -> (bool, u64) {
+    let stalled = log.waiting() >= spool.stall();
+    let left = deadline.left().unwrap_or_default().max(LAST_FLUSH);
+    let flushed = flushed(log, if stalled { LAST_FLUSH } else { left });
+    let returned = match &flushed {
+        Ok(()) => Vec::new(),
+        Err(_) => log.take_back(TAKE_BACK),
+    };
+    let kept = spool.keep(&returned);
+    let all = match (&flushed, &kept.error) {
+        (Ok(()), None) => true,
+        (Err(error), None) => {
+            tracing::warn!(%error, "what the log has not made durable is kept in the spool");
+            !returned.is_empty()
+        }
+        (_, Some(error)) => {
+            tracing::error!(%error, "the spool cannot keep what the log has not made durable");
+            false
+        }
+    };
+    if kept.records > 0 {
+        tracing::warn!(
+            records = kept.records,
+            "left in the spool for the next agent that is started with it"
+        );
+    }
+    (all, kept.records)
+}
+
 /// Makes durable what the log holds, as far as the time allows.
 fn flush<A: Append>(log: &A, left: Option<Duration>) {
     let within = left.unwrap_or_default().max(LAST_FLUSH);
-    let done = tokio::runtime::Builder::new_current_thread()
+    if let Err(error) = flushed(log, within) {
+        tracing::error!(%error, "not all records are durable");
+    }
+}
+
+fn flushed<A: Append>(log: &A, within: Duration) -> Result<(), String> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(log.flush(within)).map_err(|error| error.to_string()));
-    if let Err(error) = done {
-        tracing::error!(%error, "not all records are durable");
-    }
+        .and_then(|runtime| runtime.block_on(log.flush(within)).map_err(|error| error.to_string()))
 }

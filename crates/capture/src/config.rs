@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use umbra_record::select::Selection;
 
+use crate::SpoolConfig;
+
 /// An agent's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,7 +22,7 @@ pub struct Config {
     pub max_response_body: u64,
     /// Largest body kept in one record; larger ones follow as parts.
     pub max_record_body: usize,
-    /// Budget of the tee: bytes of messages held for the log.
+    /// Budget of the tee and the recorder: bytes of messages held for the log.
     pub memory: usize,
     /// Copied into each record.
     pub labels: BTreeMap<String, String>,
@@ -50,6 +52,9 @@ pub struct Config {
     /// After a stop: running requests may take three quarters of this, the log has
     /// what is left (but never less than half a second).
     pub drain: Duration,
+    /// Where records go while the log does not take them; none: they wait for the
+    /// log within the budget, and are lost beyond.
+    pub spool: Option<SpoolConfig>,
 }
 
 /// One upstream service (HTTP/1 in the clear).

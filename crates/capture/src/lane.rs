@@ -7,10 +7,11 @@ mod flights;
 mod gaps;
 mod ledger;
 mod losses;
+mod outlet;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use umbra_log::{Append, Entry, Loss, Position, Rejected};
+use umbra_log::{Append, AppendTimes, Entry, Loss, Position, Rejected};
 use umbra_record::{
     encode::{self, Envelope},
     pb,
@@ -20,8 +21,9 @@ use crate::stats::LaneStats;
 pub(crate) use flights::{Flight, Flights};
 use gaps::Gaps;
 pub(crate) use ledger::BodyId;
-use ledger::{Item, Ledger};
+use ledger::{Item, Ledger, Way};
 pub(crate) use losses::Losses;
+pub(crate) use outlet::{At, Outlet};
 
 /// The part of a log a lane uses. Lanes are not generic over the log: nothing
 /// that is called once per record gains from it.
@@ -30,6 +32,9 @@ pub(crate) trait Queue: Send + Sync {
     fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected>;
     fn durable(&self, partition: u32) -> u64;
     fn losses(&self) -> Vec<Loss>;
+    fn waiting(&self) -> Duration;
+    fn fits(&self, entry: &Entry<'_>) -> Result<(), Rejected>;
+    fn times(&self) -> Option<AppendTimes>;
 }
 
 impl<A: Append> Queue for A {
@@ -47,6 +52,18 @@ impl<A: Append> Queue for A {
 
     fn losses(&self) -> Vec<Loss> {
         Append::losses(self)
+    }
+
+    fn waiting(&self) -> Duration {
+        Append::waiting(self)
+    }
+
+    fn fits(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
+        Append::fits(self, entry)
+    }
+
+    fn times(&self) -> Option<AppendTimes> {
+        Append::times(self)
     }
 }
 
@@ -101,9 +118,8 @@ pub(crate) struct NotTaken {
 pub(crate) struct Lane {
     number: u32,
     identity: Arc<Identity>,
-    log: Arc<dyn Queue>,
+    outlet: Outlet,
     stats: Arc<LaneStats>,
-    losses: Arc<Losses>,
     partitions: Vec<Partition>,
     gaps: Gaps,
     gap_partition: u32,
@@ -136,16 +152,14 @@ impl Lane {
     pub(crate) fn new(
         number: u32,
         identity: Arc<Identity>,
-        log: Arc<dyn Queue>,
+        outlet: Outlet,
         stats: Arc<LaneStats>,
-        losses: Arc<Losses>,
     ) -> Self {
         Self {
             number,
             identity,
-            log,
+            outlet,
             stats,
-            losses,
             partitions: Vec::new(),
             gaps: Gaps::default(),
             gap_partition: number,
@@ -165,10 +179,11 @@ impl Lane {
 
     /// How many partitions the log has now.
     pub(crate) fn partitions(&self) -> u32 {
-        self.log.partitions().max(1)
+        self.outlet.log.partitions().max(1)
     }
 
-    /// Hands a request's record to the log; counted as recorded if it is taken.
+    /// Hands a request's record to the log; counted as accepted if it is taken, and
+    /// as recorded once it is durable.
     /// If not, the caller tries again or says `lose`. `body`: that of its parts.
     pub(crate) fn request(
         &mut self,
@@ -178,7 +193,7 @@ impl Lane {
     ) -> Result<(), NotTaken> {
         let tells = body.map_or(Tells::Request, Tells::Body);
         self.append(place, Kind::Request, &message.id, tells, |out| message.encode(out))?;
-        self.stats.recorded.add(1);
+        self.stats.accepted.add(1);
         Ok(())
     }
 
@@ -205,7 +220,7 @@ impl Lane {
         start_ns: u64,
     ) {
         if partition(&mut self.partitions, number).ledger.lose_body(body) {
-            self.stats.recorded.sub(1);
+            self.stats.accepted.sub(1);
             self.lose(reason, start_ns);
         }
     }
@@ -219,7 +234,7 @@ impl Lane {
         id: &[u8],
         tells: Tells,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Position, NotTaken> {
+    ) -> Result<At, NotTaken> {
         self.buffer.clear();
         encode(&mut self.buffer);
         let partition = partition(&mut self.partitions, place.partition);
@@ -235,19 +250,19 @@ impl Lane {
             payload: &self.buffer,
             weight: u32::from(kind == Kind::Request),
         };
-        let taken = self.log.enqueue(&entry);
+        let taken = self.outlet.take(&entry, kind, lane, sequence);
         if self.buffer.capacity() > 4 << 20 {
             self.buffer = Vec::with_capacity(4096);
         }
-        let position = taken.map_err(|rejected| NotTaken::of(&rejected))?;
+        let at = taken?;
         partition.sequence = sequence;
         let item = match tells {
             Tells::Request => Item { requests: 1, body: None },
             Tells::Body(body) => Item { requests: 0, body: Some(body) },
             Tells::Nothing => Item { requests: 0, body: None },
         };
-        partition.ledger.push(position.number, sequence, item, place.time_ns);
-        Ok(position)
+        partition.ledger.push(at.way, at.number, sequence, item, place.time_ns);
+        Ok(at)
     }
 
     /// Counts a request that will not be in the log.
@@ -256,26 +271,48 @@ impl Lane {
         self.gaps.add(reason, 1, start_ns, start_ns);
     }
 
-    /// Learns from the log what is durable and what it lost.
+    /// Learns what is durable, in the log or in the spool, and what was lost.
     pub(crate) fn settle(&mut self) {
         // Watermarks first: what a watermark passes because it was lost has been
         // told to `losses` by then, and must be found before it is forgotten.
+        let log = &self.outlet.log;
         let durable: Vec<u64> =
-            (0..self.partitions.len()).map(|at| self.log.durable(at as u32)).collect();
-        for loss in self.losses.fetch(self.number, &*self.log) {
-            self.gaps.lost(&loss);
-            let Some(partition) = self.partitions.get_mut(loss.partition as usize) else {
-                continue;
+            (0..self.partitions.len()).map(|at| log.durable(at as u32)).collect();
+        let written = self.outlet.spool.as_ref().map_or(0, |spool| spool.written());
+        for loss in self.outlet.losses.fetch(self.number, &**log) {
+            let run = loss.first..=loss.last;
+            let lies = |at: At| {
+                at.way == Way::Log && at.partition == loss.partition && run.contains(&at.number)
             };
-            for run in partition.ledger.lose(loss.first, loss.last) {
-                self.stats.recorded.sub(run.requests);
-                self.stats.lose(loss.reason, run.requests);
-                self.gaps.add_run(loss.reason, self.number, loss.partition, run);
+            self.gaps.lost(lies, loss.reason);
+            self.lost(Way::Log, loss.partition, (loss.first, loss.last), loss.reason);
+        }
+        for loss in
+            self.outlet.spool.iter().flat_map(|spool| spool.lost(self.number)).collect::<Vec<_>>()
+        {
+            let run = loss.first..=loss.last;
+            self.gaps.lost(|at| at.way == Way::Spool && run.contains(&at.number), loss.reason);
+            for partition in 0..self.partitions.len() as u32 {
+                self.lost(Way::Spool, partition, (loss.first, loss.last), loss.reason);
             }
         }
         for (number, (partition, durable)) in self.partitions.iter_mut().zip(durable).enumerate() {
-            partition.ledger.settle(durable);
+            partition.ledger.settle(Way::Log, durable);
+            partition.ledger.settle(Way::Spool, written);
             self.gaps.settle(number as u32, durable);
+        }
+        self.gaps.settle_spool(written);
+        let open = self.partitions.iter().map(|partition| partition.ledger.open_requests()).sum();
+        self.stats.recorded(open);
+    }
+
+    /// Counts what was accepted on a way and is lost, and keeps it to be told.
+    fn lost(&mut self, way: Way, number: u32, (first, last): (u64, u64), reason: &'static str) {
+        let Some(partition) = self.partitions.get_mut(number as usize) else { return };
+        for run in partition.ledger.lose(way, first, last) {
+            self.stats.accepted.sub(run.requests);
+            self.stats.lose(reason, run.requests);
+            self.gaps.add_run(reason, self.number, number, run);
         }
     }
 
@@ -289,7 +326,7 @@ impl Lane {
     /// when there is no more time (`hurry`).
     pub(crate) fn end(&mut self, now_ns: u64, hurry: bool) -> bool {
         self.settle();
-        let told = self.write_gaps(now_ns) && self.is_settled();
+        let told = self.write_gaps(now_ns) && (self.is_settled() || self.outlet.is_kept());
         (told || hurry) && self.write_final_marks(now_ns)
     }
 
@@ -297,11 +334,17 @@ impl Lane {
     /// after a flush and `settle`.
     pub(crate) fn give_up_undurable(&mut self) {
         for partition in &mut self.partitions {
-            for run in partition.ledger.lose(0, u64::MAX) {
-                self.stats.recorded.sub(run.requests);
+            for run in partition.ledger.lose(Way::Log, 0, u64::MAX) {
+                self.stats.accepted.sub(run.requests);
                 self.stats.lose("not_flushed", run.requests);
             }
         }
+        self.stats.recorded(0);
+    }
+
+    /// What the log had not made durable is kept in the spool: nothing is lost.
+    pub(crate) fn all_is_kept(&mut self) {
+        self.stats.recorded(0);
     }
 
     /// Writes the losses so far as Gap records, as far as the log takes them, in
@@ -372,7 +415,7 @@ impl Lane {
 
     fn mark(&mut self, number: u32, now_ns: u64, low_ns: u64, last: bool) -> pb::Mark {
         let lost = self.stats.lost();
-        let (recorded, not_selected) = (self.stats.recorded.get(), self.stats.not_selected.get());
+        let (recorded, not_selected) = (self.stats.accepted.get(), self.stats.not_selected.get());
         pb::Mark {
             low_ns,
             last_sequence: partition(&mut self.partitions, number).sequence,

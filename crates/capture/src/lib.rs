@@ -13,6 +13,7 @@ mod listener;
 mod proxy;
 mod record;
 mod recorder;
+mod spool;
 mod stats;
 mod tap;
 mod tee;
@@ -21,4 +22,5 @@ mod upstream;
 
 pub use agent::{AgentError, run};
 pub use config::{Config, RecordResponses, Upstream};
+pub use spool::SpoolConfig;
 pub use stats::{Report, Snapshot, Stats};

@@ -6,6 +6,7 @@ mod metrics;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,8 +15,9 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
+use umbra_log::AppendTimes;
 
-use crate::budget::Budget;
+use crate::{budget::Budget, lane::Queue, spool::Spool};
 
 /// A handle on an agent's counters; clones see the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +32,7 @@ pub struct Stats {
 pub struct Snapshot {
     /// Requests whose head was accepted.
     pub requests: u64,
-    /// Those handed to the log and not reported lost by it.
+    /// Those durable in the log, or kept in the spool.
     pub recorded: u64,
     /// Those the selection left out.
     pub not_selected: u64,
@@ -42,6 +44,15 @@ pub struct Snapshot {
     pub refused: BTreeMap<String, u64>,
     /// Bytes the tee holds now.
     pub tee_bytes: u64,
+    /// Bytes of records in the spool, with those that other processes left there.
+    pub spool_bytes: u64,
+    /// This agent's records in the spool.
+    pub spooled: u64,
+    /// Bytes in spools that were no records.
+    pub spool_damaged_bytes: u64,
+    /// Requests counted as recorded that the log refused when the spool was drained,
+    /// by reason; Gaps in their places tell of them.
+    pub spool_refused: BTreeMap<String, u64>,
     /// Client connections open now.
     pub connections: u64,
 }
@@ -52,7 +63,7 @@ pub struct Snapshot {
 pub struct Report {
     /// Requests whose head was accepted.
     pub requests: u64,
-    /// Those durable in the log.
+    /// Those durable in the log, or kept in the spool.
     pub recorded: u64,
     /// Those the selection left out.
     pub not_selected: u64,
@@ -68,6 +79,16 @@ pub struct Report {
 struct Shared {
     lanes: Mutex<Vec<Arc<LaneStats>>>,
     budget: Mutex<Option<Arc<Budget>>>,
+    spool: Mutex<Option<Arc<Spool>>>,
+    log: Mutex<Option<Log>>,
+}
+
+struct Log(Arc<dyn Queue>);
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
 }
 
 /// The counters of one lane. Only the lane's own thread writes.
@@ -75,7 +96,10 @@ struct Shared {
 #[repr(align(128))]
 pub(crate) struct LaneStats {
     pub(crate) requests: Count,
-    pub(crate) recorded: Count,
+    /// Handed over and not known to be lost.
+    pub(crate) accepted: Count,
+    /// Those of them that are durable. Never goes down.
+    recorded: Count,
     pub(crate) not_selected: Count,
     pub(crate) connections: Count,
     pub(crate) upstream: Histogram,
@@ -123,6 +147,13 @@ impl Stats {
         for lane in self.lanes() {
             sum.requests += lane.requests.get();
         }
+        if let Some(spool) = &*lock(&self.shared.spool) {
+            let stats = &spool.stats;
+            sum.spool_bytes = stats.bytes.load(Ordering::Relaxed);
+            sum.spooled = stats.records.load(Ordering::Relaxed);
+            sum.spool_damaged_bytes = stats.damaged_bytes.load(Ordering::Relaxed);
+            add(&mut sum.spool_refused, &lock(&stats.refused));
+        }
         sum
     }
 
@@ -136,6 +167,24 @@ impl Stats {
         *lock(&self.shared.budget) = Some(budget);
     }
 
+    pub(crate) fn attach_spool(&self, spool: Arc<Spool>) {
+        *lock(&self.shared.spool) = Some(spool);
+    }
+
+    pub(crate) fn attach_log(&self, log: Arc<dyn Queue>) {
+        *lock(&self.shared.log) = Some(Log(log));
+    }
+
+    /// How long records took to become durable.
+    fn append_times(&self) -> Option<AppendTimes> {
+        lock(&self.shared.log).as_ref().and_then(|log| log.0.times())
+    }
+
+    /// Lets go of what belongs to an agent that has ended.
+    pub(crate) fn detach(&self) {
+        *lock(&self.shared.log) = None;
+    }
+
     fn lanes(&self) -> Vec<Arc<LaneStats>> {
         lock(&self.shared.lanes).clone()
     }
@@ -146,6 +195,16 @@ impl Stats {
 }
 
 impl LaneStats {
+    /// Of the accepted requests so many are not durable.
+    pub(crate) fn recorded(&self, open: u64) {
+        let recorded = self.accepted.get().saturating_sub(open);
+        self.recorded.set(self.recorded.get().max(recorded));
+    }
+
+    pub(crate) fn recorded_total(&self) -> u64 {
+        self.recorded.get()
+    }
+
     pub(crate) fn lose(&self, reason: &'static str, requests: u64) {
         *lock(&self.lost).entry(reason).or_default() += requests;
     }

@@ -251,6 +251,7 @@ fn config(upstream: SocketAddr) -> Config {
         open_after: PATIENCE,
         mark_every: Duration::from_secs(1),
         drain: Duration::from_secs(2),
+        spool: None,
     }
 }
 

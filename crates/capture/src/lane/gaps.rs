@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use umbra_log::{Loss, Position};
 use umbra_record::pb;
 
-use super::ledger::LostRun;
+use super::{
+    At,
+    ledger::{LostRun, Way},
+};
 
 /// Most runs of lost sequences kept apart per reason; beyond, neighbours of a
 /// partition are told as one run.
@@ -38,7 +40,7 @@ pub(crate) struct Gap {
 
 #[derive(Debug)]
 struct Sent {
-    at: Position,
+    at: At,
     reason: &'static str,
     gap: Gap,
 }
@@ -108,7 +110,7 @@ impl Gaps {
     }
 
     /// One was written there.
-    pub(crate) fn sent(&mut self, reason: &'static str, gap: Gap, at: Position) {
+    pub(crate) fn sent(&mut self, reason: &'static str, gap: Gap, at: At) {
         self.sent.push(Sent { at, reason, gap });
     }
 
@@ -131,15 +133,12 @@ impl Gaps {
         self.put_back(reason, gap);
     }
 
-    /// What was written where the log has lost it is to be told again.
-    pub(crate) fn lost(&mut self, loss: &Loss) {
-        let lies = |at: &Position| {
-            at.partition == loss.partition && (loss.first..=loss.last).contains(&at.number)
-        };
-        let (lost, sent) = std::mem::take(&mut self.sent).into_iter().partition(|s| lies(&s.at));
+    /// What was written where it was lost is to be told again.
+    pub(crate) fn lost(&mut self, lies: impl Fn(At) -> bool, why: &str) {
+        let (lost, sent) = std::mem::take(&mut self.sent).into_iter().partition(|s| lies(s.at));
         self.sent = sent;
         for Sent { reason, gap, .. } in lost {
-            if loss.reason == "too_large" {
+            if why == "too_large" {
                 self.too_large(reason, gap);
             } else {
                 self.gather(reason, gap);
@@ -149,7 +148,13 @@ impl Gaps {
 
     /// What was written up to there is told.
     pub(crate) fn settle(&mut self, partition: u32, durable: u64) {
-        self.sent.retain(|sent| sent.at.partition != partition || sent.at.number > durable);
+        let told = |at: At| at.way == Way::Log && at.partition == partition && at.number <= durable;
+        self.sent.retain(|sent| !told(sent.at));
+    }
+
+    /// The same of the spool.
+    pub(crate) fn settle_spool(&mut self, written: u64) {
+        self.sent.retain(|sent| sent.at.way != Way::Spool || sent.at.number > written);
     }
 
     /// Everything is handed to the log.

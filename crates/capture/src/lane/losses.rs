@@ -19,7 +19,7 @@ impl Losses {
     }
 
     /// All losses since this lane's last call.
-    pub(super) fn fetch(&self, lane: u32, log: &dyn Queue) -> Vec<Loss> {
+    pub(crate) fn fetch(&self, lane: u32, log: &dyn Queue) -> Vec<Loss> {
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked for under the lock: a lane that finds nothing new at the log must
         // find in its inbox what another lane has just taken from there.

@@ -21,7 +21,12 @@ impl Collector for Metrics {
         let now = self.stats.snapshot();
         let out = &mut encoder;
         counter(out, "umbra_capture_requests", "Requests received", now.requests)?;
-        counter(out, "umbra_capture_recorded", "Requests handed to the log", now.recorded)?;
+        counter(
+            out,
+            "umbra_capture_recorded",
+            "Requests durable in the log or the spool",
+            now.recorded,
+        )?;
         counter(
             out,
             "umbra_capture_not_selected",
@@ -37,12 +42,45 @@ impl Collector for Metrics {
         )?;
         by_reason(out, "umbra_capture_refused", "Messages refused as not HTTP", &now.refused)?;
         gauge(out, "umbra_capture_tee_bytes", "Bytes held for the log", now.tee_bytes)?;
+        gauge(out, "umbra_capture_spool_bytes", "Bytes in the spool", now.spool_bytes)?;
+        gauge(out, "umbra_capture_spool_records", "Records in the spool", now.spooled)?;
+        counter(
+            out,
+            "umbra_capture_spool_damaged_bytes",
+            "Bytes in spools that were no records",
+            now.spool_damaged_bytes,
+        )?;
+        by_reason(
+            out,
+            "umbra_capture_spool_refused",
+            "Recorded requests that the log refused when the spool was drained",
+            &now.spool_refused,
+        )?;
         gauge(out, "umbra_capture_connections", "Open client connections", now.connections)?;
+        self.append_seconds(out)?;
         self.upstream_seconds(out)
     }
 }
 
 impl Metrics {
+    fn append_seconds(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(times) = self.stats.append_times() else { return Ok(()) };
+        let bounds = times.bounds_us.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(times.counts).collect();
+        out.encode_descriptor(
+            "umbra_log_append_seconds",
+            "Time from handing a record to the log until it is durable there (a sample)",
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(
+            times.sum_us as f64 / 1e6,
+            buckets.iter().map(|bucket| bucket.1).sum(),
+            &buckets,
+            None,
+        )
+    }
+
     fn upstream_seconds(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut counts = [0_u64; BOUNDS_US.len() + 1];
         let mut sum_us = 0_u64;

@@ -71,6 +71,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         open_after: PATIENCE,
         mark_every: Duration::from_millis(300),
         drain: PATIENCE,
+        spool: None,
     }
 }
 

@@ -4,12 +4,8 @@ fn run(first: u64, last: u64) -> LostRun {
     LostRun { first_sequence: first, last_sequence: last, requests: 1, from_ns: 5, to_ns: 9 }
 }
 
-fn loss(first: u64, last: u64, reason: &'static str) -> Loss {
-    Loss { partition: 1, first, last, weight: 0, reason }
-}
-
-fn at(number: u64) -> Position {
-    Position { partition: 1, number }
+fn at(number: u64) -> At {
+    At { way: Way::Log, partition: 1, number }
 }
 
 /// Gaps with a hole at every second sequence.
@@ -48,10 +44,10 @@ fn a_gap_that_is_lost_is_told_again_with_what_came_since() {
     assert!(gaps.are_written() && !gaps.are_told());
     gaps.settle(1, 9);
     gaps.settle(0, 100);
-    gaps.lost(&loss(11, 12, "log_failed"));
+    gaps.lost(|at| (11..=12).contains(&at.number), "log_failed");
     assert!(gaps.take().is_none(), "another entry was lost");
     gaps.add_run("log_failed", 0, 3, run(7, 7));
-    gaps.lost(&loss(9, 10, "log_failed"));
+    gaps.lost(|at| (9..=10).contains(&at.number), "log_failed");
     let (_, again) = gaps.take().unwrap();
     assert_eq!((again.requests, again.ranges.len()), (2, 1));
     assert_eq!((again.ranges[0].first, again.ranges[0].last), (4, 7));
@@ -85,7 +81,7 @@ fn what_the_broker_finds_too_large_is_told_in_pieces_too() {
     let (reason, gap) = gaps.take().unwrap();
     assert_eq!(gap.ranges.len(), 8);
     gaps.sent(reason, gap, at(1));
-    gaps.lost(&loss(1, 1, "too_large"));
+    gaps.lost(|at| at.number == 1, "too_large");
     assert_eq!(gaps.take().unwrap().1.ranges.len(), 4);
     assert_eq!(gaps.take().unwrap().1.ranges.len(), 4);
     assert!(gaps.take().is_none());
@@ -103,7 +99,7 @@ fn what_is_on_its_way_is_bounded() {
         }
     }
     assert_eq!((gaps.sent.len(), gaps.open.len()), (MAX_SENT, 1));
-    gaps.lost(&loss(1, number, "log_failed"));
+    gaps.lost(|at| at.number <= number, "log_failed");
     assert!(gaps.sent.is_empty());
     let told = tell(&mut gaps, MAX_RANGES);
     assert_eq!(told.iter().map(|gap| gap.requests).sum::<u64>(), 1000);
