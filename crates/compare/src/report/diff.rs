@@ -8,6 +8,8 @@ use crate::{VOLATILE_HEADERS, json, node::Node};
 
 /// Equal rows shown around those that differ.
 const CONTEXT: usize = 3;
+/// A run of fewer equal rows is not folded.
+const SHORT: usize = 3;
 /// Most rows of one section.
 const MAX_ROWS: usize = 400;
 /// Longest line shown.
@@ -67,11 +69,13 @@ pub(super) enum RowKind {
 /// Both answers of an exchange.
 pub(super) fn sections(exchange: &Exchange) -> Vec<Section> {
     let (one, other) = (&exchange.expected, &exchange.actual);
-    let status =
-        Section { title: "status", remark: None, rows: vec![row(&status(one), &status(other))] };
-    let mut list = vec![status];
-    let answered = |side: &Side| side.status != 0;
-    if answered(one) || answered(other) {
+    let mut list = vec![Section {
+        title: "status",
+        remark: took(one, other),
+        rows: vec![row(&status(one), &status(other))],
+    }];
+    // Without two answers there is nothing to put side by side.
+    if one.status != 0 && other.status != 0 {
         list.push(section("headers", None, fields(&one.headers, &other.headers)));
         list.push(body(one, other));
         if !one.trailers.is_empty() || !other.trailers.is_empty() {
@@ -79,6 +83,12 @@ pub(super) fn sections(exchange: &Exchange) -> Vec<Section> {
         }
     }
     list
+}
+
+/// Told, and no difference by itself.
+fn took(one: &Side, other: &Side) -> Option<String> {
+    let ms = |us: u64| super::words::ms(us as f64 / 1e3);
+    Some(format!("{} \u{2192} {}", ms(one.took_us?), ms(other.took_us?)))
 }
 
 fn section(title: &'static str, remark: Option<String>, rows: Vec<Row>) -> Section {
@@ -91,17 +101,12 @@ fn section(title: &'static str, remark: Option<String>, rows: Vec<Row>) -> Secti
 }
 
 fn status(side: &Side) -> String {
-    let mut text = match (side.status, &side.failure) {
+    match (side.status, &side.failure) {
         (0, None) => "no answer".to_owned(),
         (0, Some(failure)) => failure.clone(),
         (status, None) => status.to_string(),
         (status, Some(failure)) => format!("{status}, then {failure}"),
-    };
-    if let Some(us) = side.took_us {
-        // Told, not compared: it is the same text on both sides or a quiet row's.
-        text.push_str(&format!(" in {}", super::words::ms(us as f64 / 1e3)));
     }
-    text
 }
 
 /// By name without case, several of a name in their order.
@@ -338,12 +343,15 @@ fn row(one: &str, other: &str) -> Row {
         return same(one);
     }
     let (one, other) = (shown(one), shown(other));
-    let (start, end) = shared(&one, &other);
-    let parts = |line: &str| {
-        let last = line.len() - end;
+    // Whether a member is the last of its object is no difference.
+    let bare = |line: &str| line.strip_suffix(',').unwrap_or(line).to_owned();
+    let (bare_one, bare_other) = (bare(&one), bare(&other));
+    let (start, end) = shared(&bare_one, &bare_other);
+    let parts = |line: &str, bare: &str| {
+        let last = bare.len() - end;
         [line[..start].to_owned(), line[start..last].to_owned(), line[last..].to_owned()]
     };
-    let (left, right) = (Some(parts(&one)), Some(parts(&other)));
+    let (left, right) = (Some(parts(&one, &bare_one)), Some(parts(&other, &bare_other)));
     Row { kind: RowKind::Changed, left, right, folded: 0 }
 }
 
@@ -353,13 +361,18 @@ fn same(line: &str) -> Row {
 }
 
 fn missing(line: &str) -> Row {
-    let parts = [String::new(), shown(line), String::new()];
-    Row { kind: RowKind::Missing, left: Some(parts), right: None, folded: 0 }
+    Row { kind: RowKind::Missing, left: Some(marked(line)), right: None, folded: 0 }
 }
 
 fn added(line: &str) -> Row {
-    let parts = [String::new(), shown(line), String::new()];
-    Row { kind: RowKind::Added, left: None, right: Some(parts), folded: 0 }
+    Row { kind: RowKind::Added, left: None, right: Some(marked(line)), folded: 0 }
+}
+
+/// The whole line, but not its indentation.
+fn marked(line: &str) -> [String; 3] {
+    let line = shown(line);
+    let text = line.trim_start();
+    [line[..line.len() - text.len()].to_owned(), text.to_owned(), String::new()]
 }
 
 fn shown(line: &str) -> String {
@@ -377,12 +390,26 @@ fn fold(rows: Vec<Row>) -> Vec<Row> {
         near
     };
     let mut out: Vec<Row> = Vec::new();
+    let mut far: Vec<Row> = Vec::new();
     for (row, near) in rows.into_iter().zip(near) {
-        match out.last_mut() {
-            _ if near => out.push(row),
-            Some(last) if last.kind == RowKind::Fold => last.folded += 1,
-            _ => out.push(Row { kind: RowKind::Fold, left: None, right: None, folded: 1 }),
+        if !near {
+            far.push(row);
+            continue;
+        }
+        close(&mut far, &mut out);
+        out.push(row);
+    }
+    close(&mut far, &mut out);
+    out
+}
+
+/// Ends a run of equal rows: as one row, unless it is as short as that.
+fn close(far: &mut Vec<Row>, out: &mut Vec<Row>) {
+    match far.len() {
+        0..SHORT => out.append(far),
+        folded => {
+            out.push(Row { kind: RowKind::Fold, left: None, right: None, folded });
+            far.clear();
         }
     }
-    out
 }

@@ -124,6 +124,16 @@ impl Samples {
         list
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn keep(&mut self, key: u64, rank: Rank, exchange: Arc<Exchange>) {
         // One exchange may stand for several differences: then it is charged for each,
         // which errs on the safe side.

@@ -323,7 +323,7 @@
     const examples = finding.examples && finding.examples.length ? finding.examples : [finding.example].filter(Boolean);
     return [
       values(examples, target),
-      exchange(examples, target),
+      exchange(finding, examples, target),
       h("div", { class: "foot" },
         h("div", {}, h("h4", {}, "How sure"), h("p", {}, sure(finding))),
         finding.ignore && h("div", {}, h("h4", {}, "If this is meant"), h("p", {}, "Silence it with"), copyable(`--ignore '${finding.ignore}'`))),
@@ -360,7 +360,7 @@
         }))));
   }
 
-  function exchange(examples, target) {
+  function exchange(finding, examples, target) {
     const example = examples.find((each) => target.exchanges[each.id]);
     if (!example) return null;
     const exchange = target.exchanges[example.id];
@@ -372,10 +372,23 @@
         h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
           h("th", { scope: "col", role: "columnheader", class: "axis expected" }, baseline()),
           h("th", { scope: "col", role: "columnheader", class: "axis actual" }, target.name))),
-        exchange.sections.map(diffSection)));
+        exchange.sections.map((section) => diffSection(section, marker(finding)))));
   }
 
-  function diffSection(section) {
+  // Tells the lines that the finding is about from others that differ too.
+  function marker(finding) {
+    const field = finding.field;
+    if (field === "status" || field === "failure") return (title) => title === "status";
+    const [place, name] = [field.split(":")[0], field.slice(field.indexOf(":") + 1).split(";")[0]];
+    const starts = (text, start) => text.trimStart().toLowerCase().startsWith(start);
+    if (place === "header") return (title, line) => title === "headers" && starts(line, `${name}:`);
+    if (place === "trailer") return (title, line) => title === "trailers" && starts(line, `${name}:`);
+    if (place === "set-cookie") return (title, line) => title === "headers" && starts(line, `set-cookie: ${name.toLowerCase()}=`);
+    const key = field.replace(/\[\]/g, "").split(".").slice(1).pop();
+    return (title, line) => title === "body" && (key === undefined || starts(line, `"${key.toLowerCase()}":`));
+  }
+
+  function diffSection(section, isMeant) {
     const title = section.remark ? `${section.title} \u00b7 ${section.remark}` : section.title;
     return h("tbody", { role: "rowgroup" },
       h("tr", { role: "row", class: "part" }, h("th", { colspan: 2, scope: "rowgroup", role: "rowheader" }, title)),
@@ -384,7 +397,8 @@
           return h("tr", { role: "row", class: "fold" }, h("td", { colspan: 2, role: "cell" },
             row.k === "fold" ? plural(row.n, "equal line") : `${plural(row.n, "more line")} not shown`));
         }
-        return h("tr", { role: "row", class: `d-${row.k}` }, cell(row, row.l, "l", "del"), cell(row, row.r, "r", "ins"));
+        const meant = row.k !== "same" && [row.l, row.r].some((parts) => parts && isMeant(section.title, parts.join("")));
+        return h("tr", { role: "row", class: meant ? `d-${row.k} meant` : `d-${row.k}` }, cell(row, row.l, "l", "del"), cell(row, row.r, "r", "ins"));
       }));
   }
 
