@@ -336,6 +336,14 @@ fn the_list_is_bounded() {
 }
 
 #[test]
+fn many_members_of_one_name_end_soon() {
+    let many = |count: usize| json(&format!("{{{}\"b\":1}}", "\"a\":1,".repeat(count)));
+    assert_eq!(list(&many(200_000), &many(0)), ["body.a missing"]);
+    assert_eq!(list(&many(0), &many(200_000)), ["body.a added"]);
+    assert_eq!(list(&many(200_000), &many(200_000)), [""; 0]);
+}
+
+#[test]
 fn json_in_strings_on_request() {
     let one = json(r#"{"p":"{\"a\":1,\"b\":2}","q":"x"}"#);
     let other = json(r#"{"p":"{\"b\":2, \"a\":3}","q":"x"}"#);

@@ -100,24 +100,41 @@ pub(super) fn maps<'a>(
         }
         return;
     }
-    let mut others: HashMap<&[u8], Vec<&'a Node<'a>>> = HashMap::with_capacity(actual.len());
-    for (name, node) in actual.iter().rev() {
-        others.entry(name).or_default().push(node);
-    }
-    for (name, node) in expected {
-        let other = others.get_mut(&name[..]).and_then(Vec::pop);
-        path.at(Step::Key(name), |path| match other {
-            Some(other) => compare(found, path, node, other),
+    let mut left = vec![true; actual.len()];
+    for ((name, node), partner) in expected.iter().zip(partners(expected, actual)) {
+        path.at(Step::Key(name), |path| match partner {
+            Some(at) => {
+                left[at] = false;
+                compare(found, path, node, &actual[at].1);
+            }
             None => one_sided(found, path, Kind::Missing, node),
         });
     }
-    // In the order of the answer, so that the same answers give the same list.
-    for (name, node) in actual {
-        let left = others.get_mut(&name[..]);
-        if left.is_some_and(|left| left.iter().any(|other| std::ptr::eq(*other, node))) {
-            path.at(Step::Key(name), |path| one_sided(found, path, Kind::Added, node));
-        }
+    for ((name, node), _) in actual.iter().zip(left).filter(|(_, left)| *left) {
+        path.at(Step::Key(name), |path| one_sided(found, path, Kind::Added, node));
     }
+}
+
+/// Objects with more members than this are worth a table.
+const FEW: usize = 24;
+
+/// For each member the one of the other side that has its name.
+fn partners(expected: &Members<'_>, actual: &Members<'_>) -> Vec<Option<usize>> {
+    if actual.len() <= FEW {
+        let mut taken = [false; FEW];
+        let partner = |(name, _): &Member<'_>| {
+            let at = (0..actual.len()).find(|at| !taken[*at] && actual[*at].0 == *name)?;
+            taken[at] = true;
+            Some(at)
+        };
+        return expected.iter().map(partner).collect();
+    }
+    let mut places: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(actual.len());
+    for (at, (name, _)) in actual.iter().enumerate().rev() {
+        places.entry(name).or_default().push(at);
+    }
+    let partner = |(name, _): &Member<'_>| places.get_mut(&name[..]).and_then(Vec::pop);
+    expected.iter().map(partner).collect()
 }
 
 fn one_sided(found: &mut Found<'_>, path: &Path<'_>, kind: Kind, node: &Node<'_>) {
