@@ -27,6 +27,8 @@ use crate::{LogError, Span};
 
 /// Between two looks for what is not there yet.
 const STEP: Duration = Duration::from_millis(50);
+/// How long a topic's settings are asked for where none are told.
+const UNTOLD: Duration = Duration::from_secs(3);
 /// How long an answer is waited for first; twice as long each time after that. Why
 /// there is none is told in between.
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
@@ -292,46 +294,36 @@ impl Admin {
         )
     }
 
-    /// The topic's settings; none if we may not read them. A broker that has not
-    /// heard of a new topic yet is asked again.
+    /// The topic's settings; none if we may not read them. `rdkafka` does not hand on
+    /// why a broker tells none: it may not have heard yet of a topic that another one
+    /// knows, so it is asked again for a while.
     async fn settings(&self, name: &str, deadline: Instant) -> Result<Settings, LogError> {
         let doing = format!("reading the settings of the topic {name}");
+        let deadline = deadline.min(Instant::now() + UNTOLD);
         let admin = self.admin()?;
         let settings = loop {
-            let asked = ResourceSpecifier::Topic(name);
-            let resources = admin
-                .describe_configs([&asked], &self.options())
-                .await
-                .map_err(|error| self.explain(&doing, &error))?;
-            let code = match resources.into_iter().next() {
-                Some(Ok(resource)) => {
-                    let entries = resource.entries.into_iter();
-                    let told =
-                        Settings(entries.filter_map(|one| Some((one.name, one.value?))).collect());
-                    if told.complete() {
-                        break told;
-                    }
-                    None
-                }
-                Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
-                    tracing::warn!(
-                        topic = name,
-                        "may not read the topic's settings: assuming Kafka's defaults (allow \
-                         DescribeConfigs on the topic by ACL)"
-                    );
-                    break Settings::default();
-                }
-                Some(Err(code)) => Some(code),
-                None => None,
-            };
-            let passing =
-                matches!(code, None | Some(Code::UnknownTopicOrPartition | Code::UnknownTopic));
-            if !passing || Instant::now() >= deadline {
-                let brokers = self.properties.brokers();
-                let code = code.unwrap_or(Code::OperationTimedOut);
-                return Err(sorted(code, format!("{doing} (Kafka at {brokers}): {code}")));
+            let asked = [&ResourceSpecifier::Topic(name)];
+            let answer = admin.describe_configs(asked, &self.options()).await;
+            let resources = answer.map_err(|error| self.explain(&doing, &error))?;
+            let told = Settings(
+                resources
+                    .into_iter()
+                    .filter_map(Result::ok)
+                    .flat_map(|resource| resource.entries)
+                    .filter_map(|one| Some((one.name, one.value?)))
+                    .collect(),
+            );
+            if told.complete() {
+                break told;
             }
-            tracing::debug!(topic = name, ?code, "a broker does not know the topic's settings yet");
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    topic = name,
+                    "the brokers do not tell the topic's settings: assuming Kafka's defaults \
+                     (allow DescribeConfigs on the topic by ACL)"
+                );
+                break Settings::default();
+            }
             tokio::time::sleep(STEP).await;
         };
         self.finish(admin).await;
