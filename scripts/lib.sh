@@ -132,7 +132,7 @@ need_httpbin() {
     local wanted made=$venv/made-of
     wanted=$(python3 -V; cat "$root/scripts/requirements.txt")
     if [ "$(cat "$made" 2>/dev/null)" = "$wanted" ]; then return 0; fi
-    say "installing httpbin and gunicorn into ${venv#"$root"/}"
+    say "installing httpbin, gunicorn and a Kafka client into ${venv#"$root"/}"
     rm -rf "$venv"
     mkdir -p "$(dirname "$venv")"
     python3 -m venv "$venv" || fail "python3 -m venv failed (see above)"
