@@ -544,7 +544,7 @@
         share !== 0.99 && s("text", { x: left - 5, y: y(share) + 3, "text-anchor": "end" }, `${share * 100} %`)]),
       shown.map((value) => [
         s("line", { class: "grid", x1: x(value), x2: x(value), y1: top, y2: height - bottom }),
-        s("text", { x: x(value), y: height - 7, "text-anchor": "middle" }, tick(value))]),
+        s("text", { x: Math.min(x(value), width), y: height - 7, "text-anchor": x(value) > width - 24 ? "end" : "middle" }, tick(value))]),
       s("path", { class: "line expected", d: path(one) }),
       s("path", { class: "line actual", d: path(other) }),
       [[one, "expected"], [other, "actual"]].map(([list, name]) => list.filter(([, share]) => share === 0.5 || share === 0.99)
