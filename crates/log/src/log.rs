@@ -44,7 +44,7 @@ pub struct Schema {
 }
 
 /// How to open a log. Fields that do not concern the kind of log are ignored.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LogOptions {
     /// Describes the payloads.
     pub schema: Option<Schema>,
@@ -72,6 +72,16 @@ pub struct LogOptions {
     pub replicas: Option<u32>,
     /// Kafka: settings of a topic that does not exist yet, such as `retention.ms`.
     pub topic: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for LogOptions {
+    /// Values of Kafka's properties and the token command may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogOptions")
+            .field("partitions", &self.partitions)
+            .field("kafka", &self.kafka.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for LogOptions {
