@@ -12,6 +12,7 @@ mod bad_input;
 mod clients;
 mod faults;
 mod golden;
+mod jobs;
 mod main_job;
 mod resume;
 mod security;

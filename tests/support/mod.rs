@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod httpbin;
+pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod nginx;
 pub(crate) mod process;
