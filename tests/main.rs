@@ -14,6 +14,7 @@ mod faults;
 mod golden;
 mod jobs;
 mod main_job;
+mod report;
 mod resume;
 mod security;
 mod transparency;
