@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{BLOCK, Checkpoint, METADATA_LIMIT, Progress};
+use super::{BLOCK, Checkpoint, MAX_NOTE, METADATA_LIMIT, Progress, base64};
 
 /// A reader that may deliver at once, up to `reserved`.
 fn reading(start: u64) -> Progress {
@@ -121,14 +121,59 @@ fn runs_that_do_not_fit_are_left_out_highest_first() {
 }
 
 #[test]
+fn a_note_leaves_room_for_runs() {
+    let runs: Vec<_> = (0..5000u64).map(|n| (n * 10 + 5, n * 10 + 6)).collect();
+    let note = vec![0xff; MAX_NOTE].into();
+    let checkpoint = Checkpoint { committed: 0, reserved: 60_000, runs: runs.clone(), note };
+    let text = checkpoint.metadata();
+    assert!(text.len() <= METADATA_LIMIT, "{} bytes", text.len());
+    let read = Checkpoint::parse(0, &text).expect("readable");
+    assert_eq!(read.note, checkpoint.note);
+    assert!(read.runs.len() > 400, "{} runs", read.runs.len());
+    assert_eq!(read.runs[..], runs[..read.runs.len()]);
+}
+
+#[test]
+fn a_note_is_a_change_and_stays() {
+    let mut progress = reading(3);
+    assert!(!progress.changed());
+    progress.set_note("seen".into());
+    assert!(progress.changed());
+    let checkpoint = progress.checkpoint();
+    let mut next = Progress::resume(&checkpoint);
+    next.set_note("seen".into());
+    assert!(!next.changed(), "nothing new");
+    assert_eq!(next.last_checkpoint().note, "seen");
+}
+
+#[test]
 fn text_of_others_is_refused_and_none_is_no_reservation() {
     assert_eq!(Checkpoint::parse(7, ""), Ok(Checkpoint::fresh(7)));
-    for text in ["x", "r", "r1 2", "r1 2+0", "r1 2+x", "r99999999999999999999", "1"] {
+    for text in [
+        "x",
+        "r",
+        "r1 2",
+        "r1 2+0",
+        "r1 2+x",
+        "r99999999999999999999",
+        "1",
+        "r1 nA",
+        "r1 n=",
+        "r1 nAB",
+    ] {
         assert!(Checkpoint::parse(7, text).is_err(), "{text}");
     }
 }
 
 proptest! {
+    #[test]
+    fn bytes_travel_in_text(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let mut text = String::new();
+        base64::encode(&bytes, &mut text);
+        prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+        prop_assert_eq!(base64::decode(&text), Some(bytes));
+    }
+
     #[test]
     fn settling_in_any_order_is_the_prefix_of_a_set(
         start in 0..1000u64,
