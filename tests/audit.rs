@@ -264,7 +264,8 @@ fn overload_is_told(log: &TestLog, flags: &[(&str, &str)]) {
     assert!(requests >= report["recorded"].as_u64().unwrap(), "{report}\n{audited}");
 }
 
-const TIGHT: &[(&str, &str)] = &[("queue", "1MiB"), ("memory", "1MiB"), ("mark-every", "500ms")];
+const TIGHT: &[(&str, &str)] =
+    &[("queue", "1MiB"), ("memory", "1MiB"), ("spool", "off"), ("mark-every", "500ms")];
 
 #[test]
 fn overload_is_told_on_the_embedded_log() {

@@ -48,6 +48,8 @@ impl Umbra {
                 umbra.env_remove(name);
             }
         }
+        // An agent's spool, unless the test says where it is.
+        umbra.env("XDG_STATE_HOME", dir.path());
         umbra.stdout(File::create(dir.path().join("stdout")).unwrap());
         umbra.stderr(File::create(dir.path().join("stderr")).unwrap());
         Self { command: umbra, dir }

@@ -8,7 +8,7 @@ mod planned;
 mod replay;
 mod target;
 
-pub(crate) use capture::{Capture, capture};
+pub(crate) use capture::{Capture, Shares, Spool, capture};
 pub(crate) use replay::{live_replay, replay};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

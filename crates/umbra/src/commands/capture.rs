@@ -2,18 +2,22 @@
 //! what became of its requests.
 
 use std::{
+    fs::DirBuilder,
     net::TcpListener,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use umbra_capture::{AgentError, Report, Snapshot, Stats};
-use umbra_log::{Log, Mode};
+use umbra_capture::{AgentError, Report, Snapshot, SpoolConfig, Stats};
+use umbra_log::{Log, LogOptions, Mode};
 
 use crate::{
     admin,
-    config::{self, Capture, Output, Run},
+    config::{self, Capture, Output, Run, Shares, Spool},
     exit::{Code, Failure, Outcome},
     heartbeat, output, ready,
     settings::Settings,
@@ -26,7 +30,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let run = config::run(&mut settings);
     let log = config::log(&mut settings);
     let capture = config::capture(&mut settings, run.drain);
-    let (log, capture) = config::all_there(&settings, log.zip(capture))?;
+    let (mut log, mut capture) = config::all_there(&settings, log.zip(capture))?;
+    share_memory(&mut capture, &mut log.options);
 
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
@@ -65,6 +70,7 @@ impl Agent {
         let stats = Stats::default();
         stats.register(&mut shown.registry);
         fit_descriptors(&mut capture);
+        capture.config.spool = spool(&capture, log);
         let listeners = bind(&capture)?;
         let shown = Arc::new(shown);
         let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
@@ -96,6 +102,8 @@ impl Agent {
                 not_selected = now.not_selected,
                 lost = ?now.lost,
                 tee_bytes = now.tee_bytes,
+                spool_bytes = now.spool_bytes,
+                spooled = now.spooled,
                 connections = now.connections,
                 "capture heartbeat"
             );
@@ -104,11 +112,71 @@ impl Agent {
         let report = work.await.map_err(|e| Failure::new(Code::Bug, format!("capture: {e}")))?;
         self.admin.end().await;
         let report = report.map_err(|error| failure(&error))?;
+        if report.spooled > 0 {
+            tracing::warn!(
+                records = report.spooled,
+                "left in the spool: the next agent with the same --spool and --log delivers them"
+            );
+        }
         if !report.lost.is_empty() {
             tracing::error!(lost = ?report.lost, "requests were not recorded");
         }
         Ok(report)
     }
+}
+
+/// What of `--memory` the queues take. A record that can be put into parts takes no
+/// more than half of the queue before the log.
+pub(crate) fn share_memory(capture: &mut Capture, options: &mut LogOptions) {
+    let shares = Shares::of(capture.config.memory, options.queue_bytes);
+    if shares.queue < options.queue_bytes {
+        tracing::info!(bytes = shares.queue, "--queue is cut to a quarter of --memory");
+    }
+    options.queue_bytes = shares.queue;
+    capture.config.memory = shares.tee;
+    capture.config.max_record_body = capture.config.max_record_body.min(shares.queue / 2);
+    capture.spool_queue = shares.spool;
+}
+
+/// When the log does not take records in time, and they are kept in the spool.
+const STALL: Duration = Duration::from_secs(5);
+
+fn spool(capture: &Capture, log: &Log) -> Option<SpoolConfig> {
+    let dir = match &capture.spool {
+        Spool::Off => None,
+        Spool::Dir(dir) => Some(dir.clone()),
+        Spool::Auto if matches!(log, Log::File(_)) => return None,
+        Spool::Auto => state_dir().map(|dir| dir.join("umbra/spool")).filter(|dir| can_make(dir)),
+    };
+    if dir.is_none() && matches!(log, Log::Kafka(_)) {
+        tracing::warn!(
+            "without --spool what is captured while Kafka is away is kept in memory only, and lost beyond --memory"
+        );
+    }
+    Some(SpoolConfig {
+        dir: dir?,
+        max_bytes: capture.spool_max,
+        log: log.name().to_owned(),
+        stall: STALL,
+        queue_bytes: capture.spool_queue,
+        window_bytes: capture.spool_queue,
+    })
+}
+
+/// Nobody asked for this directory: where it cannot be, capture begins without.
+fn can_make(dir: &Path) -> bool {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    if let Err(error) = &made {
+        tracing::warn!(%error, dir = %dir.display(), "there can be no spool");
+    }
+    made.is_ok()
+}
+
+/// Where programs keep what should outlive them.
+fn state_dir() -> Option<PathBuf> {
+    let dir =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    dir("XDG_STATE_HOME").or_else(|| dir("HOME").map(|home| home.join(".local/state")))
 }
 
 /// Descriptors kept for the log, the admin endpoints and whatever else …
@@ -144,6 +212,9 @@ fn fit_descriptors(capture: &mut Capture) {
 }
 
 fn failure(error: &AgentError) -> Failure {
+    if let AgentError::Spool { .. } = error {
+        return Failure::new(Code::Disk, format!("capture: {error}"));
+    }
     if let AgentError::Panicked { report, .. } = error {
         tracing::error!(
             requests = report.requests,
@@ -185,6 +256,9 @@ pub(crate) fn as_text(report: &Report) -> String {
     );
     for (reason, lost) in &report.lost {
         text.push_str(&format!("  lost ({reason}) {lost}"));
+    }
+    if report.spooled > 0 {
+        text.push_str(&format!("  records left in the spool {}", report.spooled));
     }
     text.push('\n');
     text

@@ -30,7 +30,8 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         refuse_production(&mut settings, capture, replay);
     }
     let all = log.zip(capture).zip(replay);
-    let ((log, capture), replay) = config::all_there(&settings, all)?;
+    let ((mut log, mut capture), replay) = config::all_there(&settings, all)?;
+    capture::share_memory(&mut capture, &mut log.options);
 
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;

@@ -1,6 +1,6 @@
 //! The settings of `capture`, ready to use.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use umbra_capture::{Config, RecordResponses, Upstream};
 
@@ -18,6 +18,46 @@ pub(crate) struct Capture {
     pub(crate) listen: Vec<Vec<SocketAddr>>,
     /// What the library is told.
     pub(crate) config: Config,
+    /// Where records go while the log does not take them …
+    pub(crate) spool: Spool,
+    /// … and how much of them.
+    pub(crate) spool_max: u64,
+    /// Its part of the memory.
+    pub(crate) spool_queue: usize,
+}
+
+/// What `--spool` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Spool {
+    /// If the log may be away.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// There.
+    Dir(PathBuf),
+}
+
+/// How `--memory` is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Tee and recorder.
+    pub(crate) tee: usize,
+    /// The queue before the log.
+    pub(crate) queue: usize,
+    /// The queue before the spool's files.
+    pub(crate) spool: usize,
+}
+
+/// Largest queue before the spool's files.
+const SPOOL_QUEUE: usize = 8 << 20;
+
+impl Shares {
+    /// `queue`: what is wished for.
+    pub(crate) fn of(memory: usize, queue: usize) -> Self {
+        let queue = queue.min(memory / 4);
+        let spool = (memory / 8).min(SPOOL_QUEUE);
+        Self { tee: memory - queue - spool, queue, spool }
+    }
 }
 
 /// Reads the settings of an agent.
@@ -51,6 +91,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         open_after: time(settings, "open-after"),
         mark_every: time(settings, "mark-every"),
         drain,
+        spool: None,
     };
     if !(1 << 10..=1 << 20).contains(&config.max_head) {
         settings.problem("max-head", "must be from 1KiB to 1MiB");
@@ -58,7 +99,21 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     if config.max_response_body > MAX_RECORD_BODY as u64 {
         settings.problem("max-response-body", "must be at most 512KiB: an answer is one record");
     }
-    Some(Capture { listen, config })
+    let spool = settings.read("spool", spool).unwrap_or(Spool::Auto);
+    let spool_max = bytes(settings, "spool-max");
+    if spool_max < 1 << 20 {
+        settings.problem("spool-max", "less than 1MiB");
+    }
+    Some(Capture { listen, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
+}
+
+fn spool(text: &str) -> Result<Spool, String> {
+    match text {
+        "auto" => Ok(Spool::Auto),
+        "off" => Ok(Spool::Off),
+        "" => Err("expected a directory, auto or off".into()),
+        dir => Ok(Spool::Dir(PathBuf::from(dir))),
+    }
 }
 
 fn memory(settings: &mut Settings) -> usize {
