@@ -81,7 +81,7 @@ impl Admin {
         wanted: Option<&Wanted>,
     ) -> Result<Topic, LogError> {
         let deadline = Instant::now() + self.timeout;
-        let found = self.look(name, deadline).await?;
+        let found = self.look(name, deadline).await.map_err(|error| beside(error, wanted))?;
         let (partitions, replicas) = match (found.partitions, wanted) {
             (Some(found), _) => found,
             (None, None) => {
@@ -383,6 +383,20 @@ impl Admin {
         })
         .await
         .map_err(|stopped| LogError::Unreachable(format!("{doing}: {stopped}")))
+    }
+}
+
+/// Where we may not even see the topic, whoever may has to make it.
+fn beside(error: LogError, wanted: Option<&Wanted>) -> LogError {
+    match (error, wanted) {
+        (LogError::Refused(why), Some(wanted))
+            if why.contains(&Code::TopicAuthorizationFailed.to_string()) =>
+        {
+            // How many brokers there are is not known: as many as are best.
+            let words = wanted.words(3);
+            LogError::Refused(format!("{why}; if it is not there, make it with {words}"))
+        }
+        (error, _) => error,
     }
 }
 

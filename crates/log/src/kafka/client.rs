@@ -198,7 +198,9 @@ pub(super) fn explain(
     };
     // The call itself often only knows that time ran out.
     let (code, reason) = match (code, told) {
-        (Some(code), Some((cause, reason))) if unreachable(code) => (cause, reason),
+        (Some(code), Some((cause, reason))) if code == cause || unreachable(code) => {
+            (cause, reason)
+        }
         (Some(code), _) => (code, code.to_string()),
         (None, Some((cause, reason))) => (cause, reason),
         (None, None) => return LogError::Unusable(format!("{doing}: {error}")),

@@ -311,6 +311,8 @@ async fn forbidden(broker: &Secured) {
     drop(tail);
     let Err(LogError::Refused(message)) = log.journal("jobs").await else { panic!("not refused") };
     told(&message, &[&format!("{topic}.jobs"), "ACL"]);
+    // Settings that are told make sure that asking writes nothing.
+    broker.allow(&["scram-user"], &["DescribeConfigs"], &["--topic", &topic]).await;
     let message = refused(&at(&sasl, &topic), broker.scram(), Mode::Create).await;
     told(&message, &[&topic, "Write", "ACL"]);
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     LogError, Start,
-    kafka::client::{explain, passes, sorted},
+    kafka::client::{explain, passes},
     settle::{SettleQueue, Settled},
 };
 
@@ -206,13 +206,7 @@ impl Poller {
     pub(super) fn fail(&self, doing: &str, error: &KafkaError) {
         let told = self.consumer.context().take_last();
         let doing = format!("{doing} {}", self.settings.topic);
-        let code = error.rdkafka_error_code();
-        self.desk.inbox.fail(match (code, &told) {
-            (Some(code), Some((told, reason))) if code == *told => {
-                sorted(code, format!("{doing} (Kafka at {}): {reason}", self.settings.brokers))
-            }
-            _ => explain(&doing, &self.settings.brokers, error, told),
-        });
+        self.desk.inbox.fail(explain(&doing, &self.settings.brokers, error, told));
     }
 
     // --- what comes back ---
