@@ -220,7 +220,7 @@ impl Verdict {
                     .filter(|_| whole);
             }
         }
-        self.tell(request.id, answered);
+        self.tell(request.id, &answered);
     }
 
     /// Counts how long the two answers of a request took, baseline's first, where there
@@ -234,11 +234,11 @@ impl Verdict {
     ) {
         if rules.ignores("latency", Kind::Slower).is_none() {
             let whole = Some((expected_ns, actual_ns));
-            self.tell(request.id, Answered { statuses: None, whole, first: None, between: None });
+            self.tell(request.id, &Answered { statuses: None, whole, first: None, between: None });
         }
     }
 
-    fn tell(&mut self, id: &[u8], answered: Answered) {
+    fn tell(&mut self, id: &[u8], answered: &Answered) {
         let Some(contribution) = self.recent.current(id) else { return };
         if contribution.answered.is_some() {
             return;
@@ -246,7 +246,7 @@ impl Verdict {
         contribution.answered = Some(answered.clone());
         let Contribution { method, path, beyond, .. } = contribution;
         if let Some(tally) = self.endpoints.get_mut(method, path, *beyond) {
-            tally.answered(&answered, Sign::Add);
+            tally.answered(answered, Sign::Add);
         }
         if let Some((expected, actual)) = &answered.statuses {
             let pairs: usize = self.statuses.values().map(BTreeMap::len).sum();

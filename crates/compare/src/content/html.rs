@@ -67,7 +67,7 @@ fn take(arena: &mut [Piece], at: usize, depth: usize, exact: bool) -> Option<Ele
     let name = piece.name.as_ref().map(|name| name.local.to_string()).unwrap_or_default();
     let exact = exact || matches!(name.as_str(), "pre" | "textarea" | "script" | "style");
     let mut element = Element {
-        attributes: std::mem::take(&mut piece.attributes).into_iter().map(attribute).collect(),
+        attributes: piece.attributes.iter().map(attribute).collect(),
         children: Vec::with_capacity(children.len()),
         name: name.into(),
     };
@@ -91,7 +91,7 @@ fn collapsed(text: &str) -> String {
     words.join(" ")
 }
 
-fn attribute(attribute: Attribute) -> Member<'static> {
+fn attribute(attribute: &Attribute) -> Member<'static> {
     let name = format!("@{}", attribute.name.local);
     let value = Node::Text(attribute.value.as_bytes().to_vec().into());
     (Cow::Owned(name.into_bytes()), value)
