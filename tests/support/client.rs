@@ -17,12 +17,16 @@ pub(crate) struct Client {
 impl Client {
     #[track_caller]
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
-        let reader = Reader::new(stream.try_clone().unwrap());
-        Self { stream, reader }
+        Self::try_connect(to).unwrap()
+    }
+
+    pub(crate) fn try_connect(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(60)))?;
+        let reader = Reader::new(stream.try_clone()?);
+        Ok(Self { stream, reader })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -3,8 +3,11 @@
 
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod httpbin;
 pub(crate) mod jobs;
+pub(crate) mod kcat;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod nginx;
 pub(crate) mod process;

@@ -41,7 +41,10 @@ pub(crate) struct Ended {
 impl Umbra {
     pub(crate) fn new(command: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut umbra = Command::new(env!("CARGO_BIN_EXE_umbra"));
+        // Another build of it, such as a release build, if one is given.
+        let other = std::env::var_os("UMBRA_TEST_BINARY");
+        let binary = other.unwrap_or_else(|| env!("CARGO_BIN_EXE_umbra").into());
+        let mut umbra = Command::new(binary);
         umbra.args(command.split(' ')).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("UMBRA_") {
