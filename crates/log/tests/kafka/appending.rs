@@ -318,16 +318,19 @@ async fn what_is_sent_again_waits_for_room_and_is_complete() {
     let noise = noise(40_000);
     let deadline = Instant::now() + DEADLINE;
     let (mut accepted, mut lost, mut refused) = (0, 0, 0);
+    // The appender reads the limit again before long.
+    let mut known = false;
     // More than both queues hold, some of it in vain.
     while accepted < 5_000 {
         assert!(Instant::now() < deadline, "{accepted} accepted");
-        let vain = accepted % 100 == 99;
+        let vain = accepted % 100 == 99 && !known;
         match appender.enqueue(&entry(0, &noise[..if vain { 40_000 } else { 2_000 }])) {
             Ok(position) => {
                 accepted = position.number;
                 refused += u64::from(vain);
             }
             Err(Rejected::Full) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(Rejected::TooLarge { .. }) if vain => known = true,
             Err(other) => panic!("{other}"),
         }
         assert!(appender.durable(0) <= accepted);
@@ -337,7 +340,7 @@ async fn what_is_sent_again_waits_for_room_and_is_complete() {
     assert_eq!(appender.durable(0), accepted);
     assert_eq!(log.spans().await.expect("spans")[0].high, accepted - lost);
     // All but those sent before the new limit was heeded, and none of the others.
-    assert!(lost <= refused && lost > refused / 2, "{lost} of {refused}");
+    assert!(lost <= refused && lost >= refused / 2, "{lost} of {refused}");
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ use crate::{
 
 /// How often the number of partitions and the topic's limits are asked for.
 const REFRESH: Duration = Duration::from_secs(30);
-/// The same of the limits while brokers refuse batches.
-const RECHECK: Duration = Duration::from_secs(1);
+/// The same of the limits after brokers have refused a batch.
+const RECHECK: Duration = Duration::from_secs(2);
 /// Longest wait for the number of partitions; delivery reports wait with it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when there is nothing to report, and so how long a drop
@@ -72,6 +72,8 @@ pub(super) struct Keeper {
     told: Arc<AtomicUsize>,
     asking: Option<JoinHandle<()>>,
     asked: Instant,
+    /// A batch was refused since the last answer.
+    doubts: bool,
     refreshed: Instant,
     /// When a producer was replaced last.
     replaced: Instant,
@@ -96,6 +98,7 @@ impl Keeper {
             told: Arc::default(),
             asking: None,
             asked: Instant::now(),
+            doubts: false,
             refreshed: Instant::now(),
             replaced: Instant::now(),
             pause: Duration::ZERO,
@@ -277,8 +280,11 @@ impl Keeper {
             self.refreshed = Instant::now();
             self.find_partitions();
         }
-        let recheck = self.account.recheck.load(Ordering::Relaxed);
-        if self.asked.elapsed() >= if recheck { RECHECK } else { REFRESH } {
+        if self.account.recheck.load(Ordering::Relaxed) && !self.doubts {
+            self.doubts = true;
+            self.asked = Instant::now();
+        }
+        if self.asked.elapsed() >= if self.doubts { RECHECK } else { REFRESH } {
             self.ask_limits();
         }
         let told = self.told.swap(0, Ordering::AcqRel);
@@ -286,6 +292,7 @@ impl Keeper {
             return;
         }
         self.account.recheck.store(false, Ordering::Relaxed);
+        self.doubts = false;
         if told != self.max_message_bytes {
             tracing::info!(
                 topic = self.maker.topic,
