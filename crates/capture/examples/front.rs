@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         open_after: Duration::from_secs(30),
         mark_every: Duration::from_secs(5),
         drain: Duration::from_secs(10),
+        spool: None,
     };
     let listener = TcpListener::bind(listen)?;
     let runtime = tokio::runtime::Runtime::new()?;

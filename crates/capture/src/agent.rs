@@ -95,20 +95,11 @@ pub fn run<A: Append>(
         }
     }
     let spool = spool.and_then(|spool| spool.end().map_err(|thread| panicked = Some(thread)).ok());
-    let (kept, spooled) = match spool {
-        None => {
-            flush(&*log, agent.deadline.left());
-            (false, 0)
-        }
-        Some(spool) => keep(&*log, spool, &agent.deadline),
+    let left = agent.deadline.left().unwrap_or_default().max(LAST_FLUSH);
+    let spooled = match spool {
+        None => flush(&*log, left, &mut lanes),
+        Some(spool) => keep(&*log, spool, left, &mut lanes),
     };
-    for lane in &mut lanes {
-        lane.settle();
-        match kept {
-            true => lane.all_is_kept(),
-            false => lane.give_up_undurable(),
-        }
-    }
     let report = Report { spooled, ..agent.report() };
     stats.detach();
     match panicked {
@@ -354,18 +345,33 @@ impl SpoolThread {
 impl Drop for SpoolThread {
     fn drop(&mut self) {
         self.spool.close();
-        if let Some(handle) = self.handle.take() {
-            let _ = handle.join();
+        // The agent did not begin: there is nothing to keep but the directory to remove.
+        if let Some(Ok(worker)) = self.handle.take().map(JoinHandle::join) {
+            worker.keep(&[]);
         }
     }
 }
 
-/// Makes durable what the log holds, or keeps it in the spool. Says whether all of it
-/// is one or the other, and how many records are in the spool.
-fn keep<A: Append>(log: &A, spool: SpoolWorker, deadline: &Deadline) -> (bool, u64) {
+/// Makes durable what the log holds, as far as the time allows, and settles the
+/// lanes. Leaves nothing in a spool.
+fn flush<A: Append>(log: &A, left: Duration, lanes: &mut [Lane]) -> u64 {
+    if let Err(error) = flushed(log, left) {
+        tracing::error!(%error, "not all records are durable");
+    }
+    for lane in lanes {
+        lane.settle();
+        lane.give_up_undurable();
+    }
+    0
+}
+
+/// The same, with a spool for what the log does not make durable. Says how many
+/// records are there.
+fn keep<A: Append>(log: &A, spool: SpoolWorker, left: Duration, lanes: &mut [Lane]) -> u64 {
     let stalled = log.waiting() >= spool.stall();
-    let left = deadline.left().unwrap_or_default().max(LAST_FLUSH);
     let flushed = flushed(log, if stalled { LAST_FLUSH } else { left });
+    // What is taken back then counts as settled to the log.
+    lanes.iter_mut().for_each(Lane::settle);
     let returned = match &flushed {
         Ok(()) => Vec::new(),
         Err(_) => log.take_back(TAKE_BACK),
@@ -382,21 +388,13 @@ fn keep<A: Append>(log: &A, spool: SpoolWorker, deadline: &Deadline) -> (bool, u
             false
         }
     };
-    if kept.records > 0 {
-        tracing::warn!(
-            records = kept.records,
-            "left in the spool for the next agent that is started with it"
-        );
+    for lane in lanes {
+        match all {
+            true => lane.all_is_kept(),
+            false => lane.give_up_undurable(),
+        }
     }
-    (all, kept.records)
-}
-
-/// Makes durable what the log holds, as far as the time allows.
-fn flush<A: Append>(log: &A, left: Option<Duration>) {
-    let within = left.unwrap_or_default().max(LAST_FLUSH);
-    if let Err(error) = flushed(log, within) {
-        tracing::error!(%error, "not all records are durable");
-    }
+    kept.records
 }
 
 fn flushed<A: Append>(log: &A, within: Duration) -> Result<(), String> {
