@@ -169,8 +169,9 @@ fn list(findings: &[&Finding]) -> String {
             words::seen(finding),
             words::chance(finding.q)
         );
-        for example in &finding.examples {
-            let _ = writeln!(text, "    {} {}", example.id, example.note);
+        for example in words::examples(finding) {
+            let line = format!("{} {}", example.id, example.note);
+            let _ = writeln!(text, "    {}", line.trim());
         }
         if let Some(rule) = &finding.ignore {
             let _ = writeln!(text, "    silence with --ignore '{rule}'");

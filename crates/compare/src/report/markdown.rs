@@ -131,7 +131,9 @@ fn summary(document: &Document, target: &TargetReport) -> String {
         for held in &gate.held {
             out.push_str(&format!("- **--fail-on**: {}\n", text(held)));
         }
-        out.push('\n');
+        if !gate.held.is_empty() {
+            out.push('\n');
+        }
     }
     out
 }
@@ -172,10 +174,11 @@ fn class(class: Class) -> String {
 
 fn detail(document: &Document, target: &TargetReport, finding: &Finding) -> String {
     let mut body = String::new();
-    for example in finding.examples.iter().take(3) {
+    for example in words::examples(finding).into_iter().take(3) {
         let id = if example.id.is_empty() { String::new() } else { code(&example.id, false) };
         let note = if example.note.is_empty() { String::new() } else { code(&example.note, false) };
-        body.push_str(&format!("- {id} {note}\n"));
+        let line = format!("{id} {note}");
+        body.push_str(&format!("- {}\n", line.trim()));
     }
     body.push('\n');
     let ids = || finding.examples.iter().map(|example| example.id.as_str());

@@ -331,9 +331,8 @@ fn pad(text: &str, width: usize, right: bool) -> String {
 /// Breaks at spaces, and within words that are too long. Further lines are indented.
 fn wrap(text: &str, width: usize, indent: usize) -> String {
     let (mut out, mut used) = (String::new(), 0);
-    let mut words = text.split(' ').peekable();
     let mut first = true;
-    while let Some(word) = words.next() {
+    for word in text.split(' ') {
         let space = usize::from(!first);
         if !first && used + space + word.width() > width && used > indent {
             while out.ends_with(' ') {

@@ -205,7 +205,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
         format!("{share:.0} %")
     } else if share < 0.01 {
         "<0.01 %".to_owned()
-    } else if share < 1.0 || share > 99.0 {
+    } else if !(1.0..=99.0).contains(&share) {
         format!("{:.2} %", share.min(99.99))
     } else {
         format!("{share:.1} %")
@@ -246,6 +246,14 @@ fn harm(finding: &Finding) -> u8 {
         "set-cookie" => 4,
         "header" | "trailer" => 5,
         _ => 6,
+    }
+}
+
+/// Requests that show it, or what is said about all of them.
+pub(super) fn examples(finding: &Finding) -> Vec<&Example> {
+    match &finding.examples[..] {
+        [] => finding.example.iter().collect(),
+        examples => examples.iter().collect(),
     }
 }
 

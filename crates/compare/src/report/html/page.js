@@ -513,7 +513,15 @@
         h("span", { class: `change ${certain.split(" ")[0]}` }, certain === "no clear change" ? certain : `${certain} by ${ms(Math.abs(l.difference_ms))}`)),
       curves(l, `${endpoint.endpoint}: ${text}`, target),
       h("p", { class: "remark" }, h("span", {}, `p50 ${ms(l.expected_p50_ms)} \u2192 ${ms(l.actual_p50_ms)}`), h("span", {}, `p99 ${ms(l.expected_p99_ms)} \u2192 ${ms(l.actual_p99_ms)}`),
-        h("span", {}, `within pairs ${signed(l.difference_ms)} (${signed(l.difference_low_ms)} to ${signed(l.difference_high_ms)}), ${plural(l.pairs, "pair")}`)));
+        h("span", {}, `within pairs ${signed(l.difference_ms)} (${signed(l.difference_low_ms)} to ${signed(l.difference_high_ms)}), ${plural(l.pairs, "pair")}`),
+        endpoint.streams && streams(endpoint.streams)));
+  }
+
+  function streams(streams) {
+    const pair = (l) => `${ms(l.expected_p50_ms)} \u2192 ${ms(l.actual_p50_ms)}`;
+    const parts = [`first byte p50 ${pair(streams.first_byte)}`];
+    if (streams.between_events) parts.push(`between events p50 ${pair(streams.between_events)}`);
+    return parts.map((part) => h("span", {}, part));
   }
 
   // Share of the answers (up) that took at most so long (right, logarithmic).
