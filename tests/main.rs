@@ -20,5 +20,6 @@ mod resume;
 mod security;
 mod slow;
 mod spool;
+mod topics;
 mod transparency;
 mod windows;
