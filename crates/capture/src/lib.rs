@@ -15,6 +15,7 @@ mod record;
 mod recorder;
 mod spool;
 mod stats;
+mod stream;
 mod tap;
 mod tee;
 mod thread;

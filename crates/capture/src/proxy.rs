@@ -20,13 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
 use umbra_record::marker;
 
 use crate::{
     descriptors::Reserve,
     drain::Stop,
     h1::Limits,
+    stream::Stream,
     tap::{Origin, Tap},
     upstream::{Dialer, Fault, Link, Pool},
 };
@@ -76,7 +76,7 @@ impl Proxy {
     }
 
     /// Serves a client's connection until it ends.
-    pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) async fn serve(self: Rc<Self>, stream: Stream, peer: SocketAddr) {
         let origin = self.origin(peer);
         connection::Connection::new(&self, origin).serve(stream, peer).await;
     }

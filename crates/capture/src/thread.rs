@@ -126,7 +126,8 @@ fn spawn(proxy: &Rc<Proxy>, connections: &mut JoinSet<()>, accepted: Accepted) {
     let proxy = Rc::clone(proxy);
     let counted = proxy.reserve.client();
     connections.spawn_local(async move {
-        proxy.serve(stream, peer).await;
+        crate::upstream::prepare(&stream);
+        proxy.serve(stream.into(), peer).await;
         drop((counted, permit));
     });
 }

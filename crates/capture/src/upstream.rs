@@ -6,10 +6,12 @@ mod pool;
 
 use std::io;
 
-use tokio::net::TcpStream;
 use umbra_record::pb::Failure;
 
-use crate::descriptors::{self, Counted};
+use crate::{
+    descriptors::{self, Counted},
+    stream::Stream,
+};
 
 pub(crate) use dial::{Dialer, prepare};
 pub(crate) use pool::Pool;
@@ -18,12 +20,12 @@ pub(crate) use pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Link {
     // Closed before it is no longer counted.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     _counted: Counted,
 }
 
 impl Link {
-    pub(crate) fn new(stream: TcpStream, counted: Counted) -> Self {
+    pub(crate) fn new(stream: Stream, counted: Counted) -> Self {
         Self { stream, _counted: counted }
     }
 }

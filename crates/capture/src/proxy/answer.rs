@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::{
     io::{SMALL, read, room, write_both},
@@ -21,6 +20,7 @@ use crate::{
         BodyDecoder, Limits, MethodKind, Parsed, ResponseChanges, Version, parse_response,
         write_response_head,
     },
+    stream::Stream,
     tee::AnswerTee,
     upstream::Fault,
 };
@@ -31,8 +31,8 @@ const MAX_INTERIM: usize = 100;
 
 /// One answer in passing.
 pub(super) struct Answer<'a> {
-    pub(super) upstream: ReadHalf<'a>,
-    pub(super) client: WriteHalf<'a>,
+    pub(super) upstream: &'a Stream,
+    pub(super) client: &'a Stream,
     pub(super) buf: &'a mut BytesMut,
     pub(super) out: &'a mut Vec<u8>,
     pub(super) body: &'a mut BodyDecoder,
@@ -120,7 +120,7 @@ impl Answer<'_> {
                     },
                 }
             }
-            let fault = match read(&mut self.upstream, self.buf, SMALL).await {
+            let fault = match read(self.upstream, self.buf, SMALL).await {
                 Ok(1..) => continue,
                 Ok(0) => Fault::Reset(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Fault::Reset(error),
@@ -204,9 +204,9 @@ impl Answer<'_> {
     }
 
     async fn read_more(&mut self) -> io::Result<usize> {
-        let mut reading = pin!(read(&mut self.upstream, self.buf, room(self.body.data_len())));
+        let mut reading = pin!(read(self.upstream, self.buf, room(self.body.data_len())));
         poll_fn(|cx| {
-            self.progress.look(self.client.as_ref());
+            self.progress.look(self.client);
             reading.as_mut().poll(cx)
         })
         .await
@@ -234,7 +234,7 @@ impl Answer<'_> {
             return Ok(());
         }
         self.progress.answer(Some(Waits::Client));
-        let written = write_both(self.client.as_ref(), self.out, &self.buf[..len]).await;
+        let written = write_both(self.client, self.out, &self.buf[..len]).await;
         self.out.clear();
         self.buf.advance(len);
         written.map_err(Answered::ClientGone)

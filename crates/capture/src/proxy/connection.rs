@@ -2,9 +2,6 @@
 
 use std::{cell::RefCell, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
-
 use super::{
     Proxy,
     io::{SMALL, read, write_both},
@@ -14,9 +11,11 @@ use super::{
 use crate::{
     drain::StopWatch,
     h1::{BodyDecoder, error_response},
+    stream::Stream,
     tap::Origin,
     tee::{AnswerTee, RequestTee},
 };
+use bytes::BytesMut;
 
 /// After an error the client gets this long, and this much more to send, to read
 /// the answer; closing earlier would make its system throw the answer away
@@ -77,20 +76,19 @@ impl<'a> Connection<'a> {
     }
 
     /// Serves its requests until one side has had enough.
-    pub(super) async fn serve(mut self, mut stream: TcpStream, peer: SocketAddr) {
-        crate::upstream::prepare(&stream);
+    pub(super) async fn serve(mut self, mut stream: Stream, peer: SocketAddr) {
         self.client = peer.ip().to_canonical().to_string();
         loop {
-            let after = match self.receive(&mut stream).await {
+            let after = match self.receive(&stream).await {
                 Received::Head(started, len) => self.exchange(&mut stream, started, len).await,
                 Received::End => After::Close,
                 Received::Slow => {
                     self.refused("header_timeout");
-                    self.say(&mut stream, error_response(408)).await
+                    self.say(&stream, error_response(408)).await
                 }
                 Received::Malformed(malformed) => {
                     self.refused(malformed.reason);
-                    self.say(&mut stream, malformed.response()).await
+                    self.say(&stream, malformed.response()).await
                 }
             };
             // Bytes behind an answer must never be taken for the next one.
@@ -99,7 +97,7 @@ impl<'a> Connection<'a> {
             match after {
                 After::Next => {}
                 After::Close => return,
-                After::Linger => return self.linger(&mut stream).await,
+                After::Linger => return self.linger(&stream).await,
             }
         }
     }
@@ -110,7 +108,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends an answer of our own, the last on this connection.
-    pub(super) async fn say(&mut self, stream: &mut TcpStream, answer: &[u8]) -> After {
+    pub(super) async fn say(&mut self, stream: &Stream, answer: &[u8]) -> After {
         let sent = tokio::time::timeout(LINGER, write_both(stream, answer, &[])).await;
         match sent {
             Ok(Ok(())) => After::Linger,
@@ -119,17 +117,16 @@ impl<'a> Connection<'a> {
     }
 
     /// Closes our direction and reads on until the client closes its own.
-    async fn linger(mut self, stream: &mut TcpStream) {
+    async fn linger(mut self, stream: &Stream) {
         // What the client does from here on is nobody's concern any more.
         self.request.get_mut().emit();
         self.answer.get_mut().emit();
         let rest = async {
             stream.shutdown().await?;
-            let (mut half, _) = stream.split();
             let mut left = LINGER_BYTES;
             while left > 0 {
                 self.from_client.clear();
-                match read(&mut half, &mut self.from_client, SMALL).await? {
+                match read(stream, &mut self.from_client, SMALL).await? {
                     0 => break,
                     n => left = left.saturating_sub(n),
                 }

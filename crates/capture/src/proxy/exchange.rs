@@ -6,11 +6,9 @@ use std::{
     io,
     pin::pin,
     task::Poll,
-    time::Duration,
 };
 
 use bytes::Buf as _;
-use tokio::net::TcpStream;
 use umbra_record::pb::Failure;
 
 use super::{
@@ -26,6 +24,7 @@ use super::{
 };
 use crate::{
     h1::{ForwardChanges, MethodKind, Version, error_response, write_request_head},
+    stream::Stream,
     upstream::{Fault, Link},
 };
 
@@ -55,7 +54,7 @@ impl Connection<'_> {
     /// Forwards the request whose head is the first `len` bytes of the buffer.
     pub(super) async fn exchange(
         &mut self,
-        client: &mut TcpStream,
+        client: &mut Stream,
         started: Started,
         len: usize,
     ) -> After {
@@ -108,10 +107,10 @@ impl Connection<'_> {
 
     /// Sends head and beginning of the body to the upstream and sees the exchange
     /// through; a pooled connection that turns out to be closed is replaced once.
-    async fn forward(&mut self, client: &mut TcpStream, facts: Facts, at_hand: usize) -> After {
+    async fn forward(&mut self, client: &mut Stream, facts: Facts, at_hand: usize) -> After {
         let mut pooled = self.proxy.pool.take(!facts.idempotent);
         loop {
-            let (mut upstream, fresh) = match pooled.take() {
+            let (upstream, fresh) = match pooled.take() {
                 Some(idle) => (idle, false),
                 None => {
                     self.record_if_ended(facts);
@@ -133,7 +132,7 @@ impl Connection<'_> {
             if !fresh && is_broken(&first) {
                 continue;
             }
-            let ended = self.run(client, &mut upstream.stream, facts, sent).await;
+            let ended = self.run(client, &upstream.stream, facts, sent).await;
             let closed_unseen = matches!(
                 ended,
                 Ended::Answer(Answered::None { fault: Fault::Reset(_), untouched: true }, _)
@@ -149,24 +148,16 @@ impl Connection<'_> {
     }
 
     /// Passes on the rest of the request and the answer, both at once.
-    async fn run(
-        &mut self,
-        client: &mut TcpStream,
-        upstream: &mut TcpStream,
-        facts: Facts,
-        sent: Sent,
-    ) -> Ended {
+    async fn run(&mut self, client: &Stream, upstream: &Stream, facts: Facts, sent: Sent) -> Ended {
         self.proxy.buffers.lend(&mut self.from_upstream);
         let config = &self.proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
         let progress = Progress::new((!sent.whole).then_some(Waits::Upstream));
         let (uploaded, begun) = (Cell::new(sent.whole), Cell::new(false));
-        let (client_reads, client_writes) = client.split();
-        let (upstream_reads, upstream_writes) = upstream.split();
         let (request, stop, watchdog) = (&self.request, &self.stop, &mut self.watchdog);
         let upload = Upload {
-            client: client_reads,
-            upstream: upstream_writes,
+            client,
+            upstream,
             buf: &mut self.from_client,
             body: &mut self.request_body,
             tee: request,
@@ -181,8 +172,8 @@ impl Connection<'_> {
             }
         });
         let answer = Answer {
-            upstream: upstream_reads,
-            client: client_writes,
+            upstream,
+            client,
             buf: &mut self.from_upstream,
             out: &mut self.out,
             body: &mut self.answer_body,
@@ -230,7 +221,7 @@ impl Connection<'_> {
         }
     }
 
-    async fn end(&mut self, client: &mut TcpStream, upstream: Link, ended: Ended) -> After {
+    async fn end(&mut self, client: &mut Stream, upstream: Link, ended: Ended) -> After {
         match ended {
             Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
                 if reusable && uploaded {
@@ -267,7 +258,7 @@ impl Connection<'_> {
         }
     }
 
-    async fn tunnel(&mut self, client: &mut TcpStream, mut upstream: Link) -> After {
+    async fn tunnel(&mut self, client: &mut Stream, mut upstream: Link) -> After {
         let (request, answer) = (self.request.get_mut(), self.answer.get_mut());
         request.tunnel();
         request.emit();
@@ -278,7 +269,7 @@ impl Connection<'_> {
     }
 
     /// There will be no answer from the upstream: the client gets ours.
-    async fn fail(&mut self, client: &mut TcpStream, fault: &Fault) -> After {
+    async fn fail(&mut self, client: &Stream, fault: &Fault) -> After {
         tracing::debug!(%fault, "no answer from the upstream");
         self.answer.get_mut().fail(fault.failure(), fault);
         self.say(client, error_response(fault.status())).await
@@ -296,9 +287,8 @@ impl Connection<'_> {
 
 /// The client must not take what it has for the whole, so its connection ends with
 /// a reset.
-fn abort(client: &TcpStream) -> After {
-    // Without it the connection ends in the ordinary way.
-    let _ = socket2::SockRef::from(client).set_linger(Some(Duration::ZERO));
+fn abort(client: &Stream) -> After {
+    client.reset_on_close();
     After::Close
 }
 

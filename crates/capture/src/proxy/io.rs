@@ -3,8 +3,8 @@
 
 use std::{cell::RefCell, io, io::IoSlice};
 
+use crate::stream::Stream;
 use bytes::BytesMut;
-use tokio::{io::AsyncReadExt, net::TcpStream, net::tcp::ReadHalf};
 
 /// First size of a read buffer; most messages fit.
 pub(super) const SMALL: usize = 16 << 10;
@@ -46,15 +46,11 @@ impl Buffers {
 
 /// Reads once, into room of `size` if there is little left. 0: the peer will send
 /// nothing more.
-pub(super) async fn read(
-    from: &mut ReadHalf<'_>,
-    buf: &mut BytesMut,
-    size: usize,
-) -> io::Result<usize> {
+pub(super) async fn read(from: &Stream, buf: &mut BytesMut, size: usize) -> io::Result<usize> {
     if buf.spare_capacity_mut().len() < size / 4 {
         buf.reserve(size);
     }
-    from.read_buf(buf).await
+    from.read(buf).await
 }
 
 /// Room for the next read of a body of which `so_far` bytes have come.
@@ -63,7 +59,7 @@ pub(super) fn room(so_far: u64) -> usize {
 }
 
 /// Writes both slices completely, together where the socket takes it.
-pub(super) async fn write_both(to: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<()> {
+pub(super) async fn write_both(to: &Stream, first: &[u8], second: &[u8]) -> io::Result<()> {
     let mut written = 0;
     loop {
         written += match try_write_both(to, first, second, written) {
@@ -75,14 +71,14 @@ pub(super) async fn write_both(to: &TcpStream, first: &[u8], second: &[u8]) -> i
             Err(error) => return Err(error),
         };
         if written >= first.len() + second.len() {
-            return Ok(());
+            return if to.is_unflushed() { to.writable().await } else { Ok(()) };
         }
     }
 }
 
 /// Writes what the socket takes now of both slices, less the first `skip` bytes.
 pub(super) fn try_write_both(
-    to: &TcpStream,
+    to: &Stream,
     first: &[u8],
     second: &[u8],
     skip: usize,
@@ -93,9 +89,9 @@ pub(super) fn try_write_both(
         return Ok(0);
     }
     let n = match (first.is_empty(), second.is_empty()) {
-        (false, true) => to.try_write(first)?,
-        (true, _) => to.try_write(second)?,
-        _ => to.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?,
+        (false, true) => to.try_write(&[IoSlice::new(first)])?,
+        (true, _) => to.try_write(&[IoSlice::new(second)])?,
+        _ => to.try_write(&[IoSlice::new(first), IoSlice::new(second)])?,
     };
     if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) }
 }

@@ -2,15 +2,12 @@
 
 use std::{
     cell::Cell,
-    io,
-    mem::MaybeUninit,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
-
 use super::watchdog::Watchdog;
+use crate::stream::Stream;
 
 /// Kept up to date by the two directions of an exchange.
 #[derive(Debug)]
@@ -89,15 +86,9 @@ impl Progress {
     }
 
     /// Looks, if that was asked for.
-    pub(super) fn look(&self, client: &TcpStream) {
+    pub(super) fn look(&self, client: &Stream) {
         if self.look.take() {
-            let mut byte = [MaybeUninit::uninit()];
-            let peeked = socket2::SockRef::from(client).peek(&mut byte);
-            let open = match peeked {
-                Ok(n) => n > 0,
-                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-            };
-            self.gone.set(!open);
+            self.gone.set(client.is_ended());
         }
     }
 

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Buf as _;
-use tokio::net::TcpStream;
 
 use super::{
     connection::Connection,
@@ -19,6 +18,7 @@ use crate::{
     clock::Moment,
     h1::{MAX_EMPTY_LINES, Malformed, Parsed, parse_request},
     lane::Flight,
+    stream::Stream,
 };
 
 /// After a stop an idle connection stays open for a moment: a request that is on
@@ -51,7 +51,7 @@ enum Waited {
 
 impl Connection<'_> {
     /// The next request's head.
-    pub(super) async fn receive(&mut self, stream: &mut TcpStream) -> Received {
+    pub(super) async fn receive(&mut self, stream: &Stream) -> Received {
         let mut started: Option<Started> = None;
         let idle_since = Instant::now();
         let mut empty_lines = 0;
@@ -112,19 +112,18 @@ impl Connection<'_> {
     }
 
     /// Reads once, or until the deadline; an idle connection also until the stop.
-    async fn wait(&mut self, stream: &mut TcpStream, deadline: Instant, idle: bool) -> Waited {
+    async fn wait(&mut self, stream: &Stream, deadline: Instant, idle: bool) -> Waited {
         let Self { proxy, from_client, watchdog, stop, .. } = self;
         if idle {
             // An idle connection holds no buffer.
             proxy.buffers.take_back(from_client);
         }
-        let (mut half, _) = stream.split();
         let mut reading = pin!(async {
             if idle {
-                half.readable().await?;
+                stream.readable().await?;
                 proxy.buffers.lend(from_client);
             }
-            read(&mut half, from_client, SMALL).await
+            read(stream, from_client, SMALL).await
         });
         poll_fn(|cx| {
             if let Poll::Ready(result) = reading.as_mut().poll(cx) {

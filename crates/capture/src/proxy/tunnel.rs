@@ -2,15 +2,16 @@
 //! both directions and are not recorded.
 
 use bytes::BytesMut;
-use tokio::{io::copy_bidirectional, net::TcpStream};
+use tokio::io::copy_bidirectional;
 
 use super::io::write_both;
+use crate::stream::Stream;
 
 /// Passes bytes until both sides have closed, or one failed. What was read behind
 /// the heads goes first.
 pub(super) async fn tunnel(
-    client: &mut TcpStream,
-    upstream: &mut TcpStream,
+    client: &mut Stream,
+    upstream: &mut Stream,
     from_client: &mut BytesMut,
     from_upstream: &mut BytesMut,
 ) {

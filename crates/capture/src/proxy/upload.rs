@@ -3,7 +3,6 @@
 use std::{cell::RefCell, ops::Range};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::{
     io::{read, room, write_both},
@@ -11,13 +10,14 @@ use super::{
 };
 use crate::{
     h1::{BodyDecoder, Malformed},
+    stream::Stream,
     tee::{RequestTee, SHARED_FRAME},
 };
 
 /// One body in passing.
 pub(super) struct Upload<'a> {
-    pub(super) client: ReadHalf<'a>,
-    pub(super) upstream: WriteHalf<'a>,
+    pub(super) client: &'a Stream,
+    pub(super) upstream: &'a Stream,
     pub(super) buf: &'a mut BytesMut,
     pub(super) body: &'a mut BodyDecoder,
     pub(super) tee: &'a RefCell<RequestTee>,
@@ -43,7 +43,7 @@ impl Upload<'_> {
     pub(super) async fn run(mut self, head: &[u8], written: usize, at_hand: usize) -> Uploaded {
         let body = &self.buf[written.saturating_sub(head.len())..at_hand];
         let head = &head[written.min(head.len())..];
-        if write_both(self.upstream.as_ref(), head, body).await.is_err() {
+        if write_both(self.upstream, head, body).await.is_err() {
             return Uploaded::UpstreamGone;
         }
         self.buf.advance(at_hand);
@@ -59,7 +59,7 @@ impl Upload<'_> {
                 Err(end) => return end,
             }
             self.progress.upload(Some(Waits::Client));
-            match read(&mut self.client, self.buf, room(self.body.data_len())).await {
+            match read(self.client, self.buf, room(self.body.data_len())).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Uploaded::ClientGone,
             }
@@ -77,7 +77,7 @@ impl Upload<'_> {
         let seen = look(self.body, bytes, shared.as_ref(), &mut self.tee.borrow_mut());
         if seen.len > 0 {
             self.progress.upload(Some(Waits::Upstream));
-            let written = write_both(self.upstream.as_ref(), &bytes[..seen.len], &[]).await;
+            let written = write_both(self.upstream, &bytes[..seen.len], &[]).await;
             written.map_err(|_| Uploaded::UpstreamGone)?;
         }
         match shared {

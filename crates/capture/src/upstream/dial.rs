@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::Fault;
-use crate::{Upstream, descriptors::is_shortage};
+use crate::{Upstream, descriptors::is_shortage, stream::Stream};
 
 /// How long addresses are believed.
 const REMEMBER: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ impl Dialer {
     }
 
     /// A new connection, within the time allowed for all addresses together.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, Fault> {
+    pub(crate) async fn connect(&self) -> Result<Stream, Fault> {
         let end = tokio::time::Instant::now() + self.within;
         let addresses = match timeout_at(end, self.addresses()).await {
             Ok(found) => found.map_err(Fault::Unresolved)?,
@@ -51,7 +51,7 @@ impl Dialer {
                 Ok(Ok(stream)) => {
                     self.first.set(at);
                     prepare(&stream);
-                    return Ok(stream);
+                    return Ok(stream.into());
                 }
                 // It says nothing about the addresses.
                 Ok(Err(error)) if is_shortage(&error) => return Err(Fault::Refused(error)),

@@ -3,11 +3,8 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    io,
     time::{Duration, Instant},
 };
-
-use tokio::net::TcpStream;
 
 use super::Link;
 
@@ -36,9 +33,7 @@ impl Pool {
     pub(crate) fn take(&self, sure: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop_back() {
-            // Anything that can be read now is an end, an error, or not HTTP.
-            let quiet = would_block(&candidate.link.stream.try_read(&mut [0]));
-            if quiet && (!sure || is_quiet(&candidate.link.stream)) {
+            if candidate.link.stream.is_quiet(sure) {
                 return Some(candidate.link);
             }
         }
@@ -68,13 +63,4 @@ impl Pool {
             idle.pop_front();
         }
     }
-}
-
-fn is_quiet(stream: &TcpStream) -> bool {
-    let mut byte = [std::mem::MaybeUninit::uninit()];
-    would_block(&socket2::SockRef::from(stream).peek(&mut byte))
-}
-
-fn would_block<T>(result: &io::Result<T>) -> bool {
-    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
