@@ -1,9 +1,11 @@
 //! What a replay is told to do, ready to use: every value has been checked by
 //! whoever built it (the binary's `config` module).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use umbra_record::{authority::ShadowHost, select::Selection};
+
+use crate::judge::Compare;
 
 /// A replay job's settings.
 #[derive(Debug, Clone)]
@@ -45,8 +47,13 @@ pub struct Config {
     /// is taken when bodies would block each other otherwise, and the reader has a
     /// quarter of its own (beside one record of each partition).
     pub read_ahead_bytes: usize,
+    /// On Kafka: a name for this member of the job that it keeps over restarts, unique
+    /// among the members, so that a restart within the session timeout moves nothing.
+    pub instance: Option<String>,
     /// How long in-flight requests may take after a stop.
     pub drain: Duration,
+    /// How the shadows' answers are judged, if they are.
+    pub compare: Option<Arc<Compare>>,
     /// Each outcome, as a JSON line, before its offset is committed.
     pub outcomes: Option<std::path::PathBuf>,
     /// The user's settings in canonical form, stored with the plan and compared

@@ -3,22 +3,28 @@
 //! result, the metrics and whoever asks meanwhile. When an answer is there to be judged
 //! is the pipeline's business, what differs and what that means is `umbra_compare`'s.
 
+mod again;
 mod case;
 mod companion;
 mod compared;
 mod court;
 mod notes;
+mod precheck;
+mod redacted;
 
+pub use again::{Again, judge_again};
 pub(crate) use case::{Case, Expected, Facts, Side};
 pub(crate) use companion::{Asked, Bench, Beside, Companion, Exchanges};
 pub use compared::{Compared, ComparedTarget};
 pub(crate) use court::Court;
 pub(crate) use notes::{Note, Notes};
+pub(crate) use precheck::no_answers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use umbra_compare::{
@@ -28,6 +34,10 @@ use umbra_compare::{
 use umbra_record::pb;
 
 use crate::{report::rfc3339, stats::JudgeStats};
+use redacted::Redacted;
+
+/// The metrics of the verdict are renewed this often.
+const SUM_UP: Duration = Duration::from_secs(5);
 
 /// How answers are judged.
 #[derive(Debug, Clone)]
@@ -98,6 +108,9 @@ struct State {
     /// Told before, by whomever.
     told: Verdict,
     places: Places,
+    redacted: Redacted,
+    /// When this was summed up last.
+    said: Instant,
     /// Whole exchanges to show, of what was judged here.
     samples: Samples,
 }
@@ -169,6 +182,8 @@ impl Judge {
             is_fresh: false,
             told: compare.blank.clone(),
             places: Places::default(),
+            redacted: Redacted::new(&compare.rules),
+            said: Instant::now(),
             samples: Samples::default(),
         });
         Self { target: target.to_owned(), state, compare, stats }
@@ -186,9 +201,11 @@ impl Judge {
         if let Some(why) = expected.unusable() {
             return self.not_compared(facts, why);
         }
+        let Some(rules) = self.rules(case) else {
+            return self.not_compared(facts, "redaction_unknown");
+        };
         let actual = case.actual.answer();
         let noise = case.noise.as_ref().map(Side::answer);
-        let rules = self.compare.rules.for_request(&facts.method, &facts.path);
         let found = umbra_compare::differences(&expected, &actual, &rules);
         let noisy = noise.map(|noise| umbra_compare::differences(&expected, &noise, &rules));
         let mut state = self.state();
@@ -211,6 +228,37 @@ impl Judge {
         }
         drop(state);
         self.stats.compared(found.iter().all(|difference| difference.kind.is_note()));
+    }
+
+    /// The rules for a request; `None`: what was taken out of it is not known, so that it
+    /// cannot be taken out of the other answer.
+    fn rules(&self, case: &Case) -> Option<Rules> {
+        let state = self.state();
+        let answer = match &case.expected {
+            Expected::Recorded(response) => &response.rule_set[..],
+            Expected::Sent(_) => &[],
+        };
+        let known = state.redacted.knows(&case.facts.rule_set) && state.redacted.knows(answer);
+        let rules = known.then(|| state.redacted.rules().clone());
+        drop(state);
+        Some(rules?.for_request(&case.facts.method, &case.facts.path))
+    }
+
+    /// What an agent has taken out of the messages it recorded.
+    pub(crate) fn learn_redaction(&self, lines: &[String]) {
+        if !lines.is_empty() {
+            self.state().redacted.learn(lines);
+        }
+    }
+
+    /// Sums up now and then, for the metrics.
+    pub(crate) fn sum_up(&self) {
+        let mut state = self.state();
+        if state.said.elapsed() >= SUM_UP {
+            state.said = Instant::now();
+            drop(state);
+            self.said();
+        }
     }
 
     /// A request whose answers cannot be compared.

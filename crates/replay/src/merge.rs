@@ -64,6 +64,11 @@ impl Merge {
         }
     }
 
+    /// How many are ready.
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
     /// The earliest of what is ready.
     pub(crate) fn first(&self) -> Option<(Place, Ticket)> {
         self.ready.first_key_value().map(|(place, ticket)| (*place, *ticket))

@@ -29,6 +29,8 @@ pub(crate) struct Sent<'a> {
     pub target: &'a str,
     pub agent: &'a [u8],
     pub request: &'a pb::Request,
+    /// The authority it was sent with.
+    pub sent_as: &'a [u8],
     pub partition: u32,
     pub offset: u64,
     pub attempt: u32,
@@ -53,6 +55,7 @@ struct Line<'a> {
     lag_ms: f64,
     method: String,
     authority: String,
+    sent_as: String,
     path: String,
     query: Option<String>,
     class: &'static str,
@@ -76,6 +79,7 @@ struct AnswerLine {
     complete: bool,
     trailers: Vec<(String, String)>,
     head_after_ms: f64,
+    end_after_ms: f64,
 }
 
 impl OutcomeFile {
@@ -113,6 +117,7 @@ impl<'a> Line<'a> {
             lag_ms: sent.lag_ms,
             method: lossy(&request.method),
             authority: lossy(&request.authority),
+            sent_as: lossy(sent.sent_as),
             path: lossy(&request.path),
             query: request.query.as_deref().map(lossy),
             class: outcome.class.label(),
@@ -139,6 +144,7 @@ impl AnswerLine {
             complete: answer.complete,
             trailers: pairs(&answer.trailers),
             head_after_ms: answer.head_after.as_secs_f64() * 1000.0,
+            end_after_ms: answer.end_after.as_secs_f64() * 1000.0,
         }
     }
 }

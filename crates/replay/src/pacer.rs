@@ -2,18 +2,19 @@
 //! never add up. Who waits for those times, and what happens to requests that
 //! cannot be sent then, is decided elsewhere (`alarm`, `pipeline`).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     clock::{Anchor, nanos},
     config::{Pace, Stage},
+    share::Roster,
 };
 
 #[cfg(test)]
 mod tests;
 
-/// A rate that found nothing to send for longer than this begins anew instead of
-/// catching up: a limit on traffic is not saved up while there is none.
+/// Sends of a rate that nothing was there for by so long after their time are left
+/// out: a limit on traffic is not saved up while there is none.
 const STARVED_NS: u64 = 250_000_000;
 
 /// What a live replay that has fallen behind by a stop or a held target gains on
@@ -49,6 +50,7 @@ impl Pacer {
     }
 
     /// Whether this pace is tied to a clock that has not been started.
+    #[cfg(test)]
     pub(crate) fn needs_start(&self) -> bool {
         match self {
             Self::Recorded { anchor, .. } => anchor.is_none(),
@@ -67,9 +69,14 @@ impl Pacer {
         }
     }
 
+    /// Whether it is tied to the job's clock.
+    pub(crate) fn is_clocked(&self) -> bool {
+        matches!(self, Self::Recorded { .. } | Self::Rate(_))
+    }
+
     /// When the next request is due, which was captured and arrived at these times;
-    /// `None`: never (the stages end at a rate of 0). Does not go backwards while
-    /// capture times do not.
+    /// `None`: never (the stages end at a rate of 0), or not as long as no send is
+    /// ours. Does not go backwards while capture times do not.
     pub(crate) fn due(&self, captured_ns: u64, arrived_ns: u64) -> Option<u64> {
         match self {
             Self::Recorded { speed, anchor } => {
@@ -91,7 +98,7 @@ impl Pacer {
     /// The request that `due` spoke of is on its way.
     pub(crate) fn took(&mut self, due_ns: u64, arrived_ns: u64) {
         match self {
-            Self::Rate(clock) => clock.position += 1,
+            Self::Rate(clock) => clock.took(),
             // Level with the live traffic again.
             Self::Arrival { anchor, delay_ns: None } if due_ns <= arrived_ns => *anchor = None,
             _ => {}
@@ -105,7 +112,10 @@ impl Pacer {
             Self::Rate(clock) => {
                 let due = clock.due();
                 if due.is_some_and(|due| arrived_ns > due.saturating_add(STARVED_NS)) {
-                    clock.start(arrived_ns);
+                    clock.pass_to(arrived_ns);
+                } else if due.is_none() {
+                    // What is not ours now may be later.
+                    clock.pass_to(now);
                 }
             }
             Self::Arrival { delay_ns, anchor: Some(anchor) } => {
@@ -136,6 +146,49 @@ impl Pacer {
             _ => 0,
         }
     }
+
+    /// Whether the stages have ended at a rate of nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Rate(clock) => clock.profile.time_of(clock.position).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Sends that were due before are left to themselves.
+    pub(crate) fn pass_to(&mut self, time_ns: u64) {
+        if let Self::Rate(clock) = self {
+            clock.pass_to(time_ns);
+        }
+    }
+
+    /// Who takes a share of a rate, and which of them are ours.
+    pub(crate) fn share(&mut self, roster: Roster, held: BTreeSet<u32>) {
+        if let Self::Rate(clock) = self {
+            clock.share = Some((roster, held));
+        }
+    }
+
+    /// When so many sends of ours from the next on will have been due; `None`: later
+    /// than that, or never.
+    pub(crate) fn due_after(&self, sends: u64, until_ns: u64) -> Option<u64> {
+        match self {
+            Self::Rate(clock) => clock.due_after(sends, until_ns),
+            _ => None,
+        }
+    }
+
+    /// Where the clock stands at a time: up to which capture time requests are due, and
+    /// how far a rate has come.
+    pub(crate) fn stands(&self, time_ns: u64) -> (Option<u64>, u64) {
+        match self {
+            Self::Recorded { speed, anchor } => {
+                (anchor.map(|anchor| anchor.captured(time_ns, *speed)), 0)
+            }
+            Self::Rate(clock) => (None, clock.first_from(time_ns)),
+            Self::Arrival { .. } | Self::Max => (None, 0),
+        }
+    }
 }
 
 /// A rate, constant or in stages, and how far it has come.
@@ -144,26 +197,87 @@ pub(crate) struct RateClock {
     profile: Profile,
     /// When position 0 would have been due.
     origin_ns: Option<i128>,
-    /// Of the next send.
+    /// Sends before this one are behind us, whoever they belonged to.
     position: u64,
+    /// Whose sends are whose, and the partitions that are ours; absent: all are.
+    share: Option<(Roster, BTreeSet<u32>)>,
 }
 
 impl RateClock {
     fn new(profile: Profile) -> Self {
-        Self { profile, origin_ns: None, position: 0 }
+        Self { profile, origin_ns: None, position: 0, share: None }
     }
 
     fn start(&mut self, wall0_ns: u64) {
-        if let Some(offset) = self.profile.time_of(self.position) {
-            self.origin_ns = Some(i128::from(wall0_ns) - i128::from(offset));
-        } else {
-            self.origin_ns = Some(i128::from(wall0_ns));
-        }
+        let offset = self.profile.time_of(self.position).unwrap_or(0);
+        self.origin_ns = Some(i128::from(wall0_ns) - i128::from(offset));
     }
 
+    /// Of the next send that is ours.
     fn due(&self) -> Option<u64> {
-        let due = self.origin_ns? + i128::from(self.profile.time_of(self.position)?);
+        self.own(self.position).map(|(_, due)| due)
+    }
+
+    fn due_of(&self, number: u64) -> Option<u64> {
+        let due = self.origin_ns? + i128::from(self.profile.time_of(number)?);
         Some(u64::try_from(due.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// The first send of ours from that number on, and when it is due; `None`: there
+    /// is none in a whole turn.
+    fn own(&self, from: u64) -> Option<(u64, u64)> {
+        let Some((roster, held)) = &self.share else {
+            return Some((from, self.due_of(from)?));
+        };
+        // Twice: the roster may change in the middle of a turn.
+        for number in from..=from.saturating_add(2 * roster.most() as u64) {
+            let due = self.due_of(number)?;
+            if roster.owner(number, due).is_none_or(|owner| held.contains(&owner)) {
+                return Some((number, due));
+            }
+        }
+        None
+    }
+
+    fn took(&mut self) {
+        self.position = self.own(self.position).map_or(self.position, |(number, _)| number) + 1;
+    }
+
+    fn due_after(&self, sends: u64, until_ns: u64) -> Option<u64> {
+        let (mut at, mut last) = (self.position, None);
+        for _ in 0..sends {
+            let (number, due) = self.own(at).filter(|(_, due)| *due <= until_ns)?;
+            (at, last) = (number + 1, Some(due));
+        }
+        last.or_else(|| self.due_of(at))
+    }
+
+    fn pass_to(&mut self, time_ns: u64) {
+        self.position = self.first_from(time_ns);
+    }
+
+    /// The first send from the next on that is due at that time or later.
+    fn first_from(&self, time_ns: u64) -> u64 {
+        let behind = |number: u64| self.due_of(number).is_some_and(|due| due < time_ns);
+        if !behind(self.position) {
+            return self.position;
+        }
+        // `low` is behind, `high` is not.
+        let (mut low, mut step) = (self.position, 1);
+        while behind(low.saturating_add(step)) {
+            low = low.saturating_add(step);
+            step = step.saturating_mul(2);
+        }
+        let mut high = low.saturating_add(step);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if behind(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
     }
 }
 

@@ -4,11 +4,14 @@
 //! order, sent, settled), `hold` (a target that is down), `ends` (windows,
 //! partitions, progress). Several pipelines share nothing but the job.
 
+mod course;
 mod dispatch;
 mod ends;
+mod handover;
 mod hint;
 mod hold;
 mod intake;
+mod judging;
 mod room;
 
 use std::{
@@ -30,6 +33,7 @@ use crate::{
     clock::nanos,
     config::{Order, Target},
     error::ReplayError,
+    judge::{Bench, Beside, Exchanges},
     merge::{Merge, Place},
     order::{Connection, OrderTable, Ticket},
     outcome::Outcome,
@@ -43,9 +47,11 @@ use crate::{
     tally::Tally,
     window::Agents,
 };
+use course::Course;
 use ends::Partition;
 use hold::Down;
 pub(crate) use intake::{is_safe, refusal};
+use judging::{Answers, Judging};
 use room::Held;
 pub(crate) use room::{READ_AHEAD_RECORDS, Room};
 
@@ -77,6 +83,8 @@ pub(crate) struct Pipeline {
     assembly: Assembly,
     merge: Merge,
     order: Option<OrderTable>,
+    /// If answers are compared.
+    judging: Option<Judging>,
     /// Due, and free to go as soon as there is room.
     ready: VecDeque<Ticket>,
     sends: JoinSet<Sent>,
@@ -90,6 +98,11 @@ pub(crate) struct Pipeline {
     agents: Agents,
     partitions: BTreeMap<u32, Partition>,
     down: Option<Down>,
+    course: Course,
+    /// What was told last about our share of a rate holds from then on.
+    shared_ns: Option<u64>,
+    /// What others have sent in partitions that are finished.
+    sent_elsewhere: u64,
     phase: Phase,
     begun_ns: u64,
     carry: Carry,
@@ -101,11 +114,11 @@ pub(crate) struct Pipeline {
 #[derive(Debug, Clone)]
 pub(crate) struct Carry {
     pub pacer: Pacer,
-    /// Sends begun, against the limit.
-    pub dispatched: u64,
     pub tally: Tally,
     pub lag: Times,
     pub latency: Times,
+    /// Of the targets that are asked beside this one, by name.
+    pub beside: BTreeMap<String, Exchanges>,
     pub down: Duration,
     pub first_due_ns: Option<u64>,
     pub last_settled_ns: Option<u64>,
@@ -118,6 +131,10 @@ pub(crate) enum End {
     Finished,
     /// A limit that was asked for was reached.
     Limited,
+    /// The job was cancelled, or deleted.
+    Cancelled,
+    /// Its part of a limit is used up, what is left of it is for the other members.
+    Yielded,
     /// It was told to stop.
     Stopped,
     /// The target stayed down.
@@ -155,6 +172,7 @@ struct Flight {
     /// Bytes of them that do not count at the reader.
     kept: usize,
     attempt: u32,
+    answers: Answers,
     /// When it was whole and could have been sent.
     arrived_ns: u64,
     due_ns: u64,
@@ -172,23 +190,27 @@ enum Stage {
     Ready,
     /// With the sender.
     InFlight,
+    /// Answered; production's answer is awaited, or both are being compared.
+    Judging,
 }
 
 /// A send that has ended.
 struct Sent {
     ticket: Ticket,
     started: Instant,
-    outcome: Outcome,
+    /// Absent: only those beside the target were asked, because it had answered before.
+    outcome: Option<Outcome>,
+    beside: Beside,
 }
 
 impl Carry {
     pub(crate) fn new(pacer: Pacer) -> Self {
         Self {
             pacer,
-            dispatched: 0,
             tally: Tally::default(),
             lag: Times::new(),
             latency: Times::new(),
+            beside: BTreeMap::new(),
             down: Duration::ZERO,
             first_due_ns: None,
             last_settled_ns: None,
@@ -203,6 +225,7 @@ impl Pipeline {
         tail: LogTail,
         room: Room,
         stats: TargetStats,
+        bench: Option<Bench>,
         carry: Carry,
     ) -> Self {
         let target = prepared.target.clone();
@@ -213,6 +236,7 @@ impl Pipeline {
         Self {
             bell: job.alarm.bell(),
             production: Production::new(&target.url),
+            course: Course::new(job.journal.follow()),
             job,
             target,
             sender: Arc::clone(&prepared.sender),
@@ -227,6 +251,7 @@ impl Pipeline {
             assembly,
             merge: Merge::default(),
             order,
+            judging: bench.map(Judging::new),
             ready: VecDeque::new(),
             sends: JoinSet::new(),
             in_flight: 0,
@@ -236,6 +261,8 @@ impl Pipeline {
             agents: Agents::default(),
             partitions: BTreeMap::new(),
             down: None,
+            shared_ns: None,
+            sent_elsewhere: 0,
             phase: Phase::Running,
             begun_ns,
             carry,
@@ -246,6 +273,7 @@ impl Pipeline {
     /// Runs until the window, a limit or `stop` ends it; leaves the group in order.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, ReplayError> {
         self.plan_partitions();
+        self.join().await;
         let end = self.turn_until_end(&stop).await;
         self.close(end).await
     }
@@ -269,15 +297,19 @@ impl Pipeline {
                 biased;
                 () = stop.cancelled(), if running => self.drain(End::Stopped, self.job.config.drain),
                 Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.settle(sent).await?,
+                judged = Judging::next(&mut self.judging) => self.on_judged(judged)?,
                 () = self.bell.rung() => {}
+                () = self.course.changed(), if running => self.heed().await,
                 event = self.tail.next(), if running => {
                     self.on_event(event?).await?;
                     self.take_more_events().await?;
                 }
-                () = wait_back(&mut self.down) => self.on_back().await?,
+                () = wait_back(&mut self.down) => self.on_back(),
                 _ = tick.tick() => {
                     self.on_tick();
                     self.check_parked();
+                    self.answer_newcomers().await;
+                    self.share_ahead().await;
                 }
             }
         }
@@ -297,7 +329,7 @@ impl Pipeline {
         while let Some(sent) = self.sends.try_join_next() {
             self.settle(sent).await?;
         }
-        Ok(())
+        self.settle_judged()
     }
 
     /// Nothing new is sent from now on.
@@ -310,10 +342,11 @@ impl Pipeline {
     fn is_over(&self) -> Option<End> {
         match self.phase {
             Phase::Draining { end, until } => {
-                (self.in_flight == 0 || Instant::now() >= until).then_some(end)
+                let done = self.in_flight == 0 && self.is_judged();
+                (done || Instant::now() >= until).then_some(end)
             }
             Phase::Running if self.all_finished() => Some(End::Finished),
-            Phase::Running => self.is_limited().then_some(End::Limited),
+            Phase::Running => self.is_limited(),
         }
     }
 
@@ -322,25 +355,21 @@ impl Pipeline {
         // second attempt, by whoever goes on.
         self.sends.shutdown().await;
         self.on_down_end();
+        self.tell_all_of_verdict().await;
         self.sum_up();
+        if end.is_ok() {
+            self.note_all();
+        }
         let undone = std::mem::take(&mut self.flights);
         drop(undone);
         self.held.drop_parked();
         let patience = self.job.config.drain.max(Duration::from_secs(5));
-        let told = match end {
-            Ok(End::Finished) | Err(_) => Ok(()),
-            Ok(_) => self.tell_left().await,
-        };
+        if !matches!(end, Ok(End::Finished)) {
+            self.tell_left().await;
+        }
         let closed = self.tail.close(patience).await;
         let end = end?;
         closed?;
-        told?;
-        if let Pacer::Rate(_) = self.carry.pacer
-            && matches!(end, End::Stopped | End::GaveUp)
-        {
-            let position = self.carry.pacer.position();
-            self.job.clock.stopped_at(&self.target.name, position).await?;
-        }
         let missing = match (end, self.job.planned.to_ns) {
             (End::Finished, Some(to)) => self.agents.missing(to),
             _ => Vec::new(),

@@ -23,6 +23,10 @@ mod tests;
 /// Which time a looped window is played, among the stored settings. Not the user's.
 const PASS: &str = "pass";
 
+/// Where the outcomes are written, among the stored settings. It does not decide what is
+/// sent, and may be another one at the next start.
+const OUTCOMES: &str = "outcomes";
+
 /// The stored plan of a job, as agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -42,6 +46,8 @@ pub struct Planned {
     pub grace: Duration,
     /// The settings it was stored with.
     pub settings: Vec<(String, Vec<String>)>,
+    /// The file that its outcomes were to be written to, at its first start.
+    pub outcomes: Option<std::path::PathBuf>,
     /// Whether this start made it, goes on with it, or has nothing left to do.
     pub standing: Standing,
     pub(crate) partitions: BTreeMap<u32, (u64, Option<u64>)>,
@@ -100,6 +106,7 @@ impl Planned {
             live: plan.live,
             grace: Duration::from_nanos(plan.grace_ns),
             settings: settings_of(plan),
+            outcomes: outcomes_of(plan),
             standing,
             partitions: plan
                 .partitions
@@ -109,6 +116,11 @@ impl Planned {
             done: run.map(|run| run.done.clone()).unwrap_or_default(),
             used: used(stored, plan),
         }
+    }
+
+    /// Whether it is known of every partition where its part of the window ends.
+    pub(crate) fn ends_are_known(&self) -> bool {
+        self.partitions.values().all(|(_, end)| end.is_some())
     }
 
     pub(crate) fn used_by(&self, target: &str) -> Used {
@@ -182,7 +194,8 @@ enum Next {
 
 fn next(config: &Config, stored: &Stored) -> Result<Next, ReplayError> {
     let Some((number, run, plan)) = stored.latest() else {
-        return Ok(Next::Propose { run: 0, pass: 1, window_of: None });
+        let run = stored.first_run;
+        return Ok(Next::Propose { run, pass: 1, window_of: None });
     };
     let resumed = Planned::new(&config.job, plan, stored, Standing::Resumed);
     let Some(end) = &run.end else {
@@ -275,6 +288,11 @@ pub(crate) async fn resolve(
         .map(|(name, values)| pb::Setting { name: name.clone(), values: values.clone() })
         .collect();
     settings.push(pb::Setting { name: PASS.to_owned(), values: vec![pass.to_string()] });
+    if let Some(path) = &config.outcomes {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let values = vec![path.to_string_lossy().into_owned()];
+        settings.push(pb::Setting { name: OUTCOMES.to_owned(), values });
+    }
     Ok(pb::Plan { run, from_ns, to_ns, partitions, live, settings, grace_ns })
 }
 
@@ -286,11 +304,14 @@ fn used(stored: &Stored, plan: &pb::Plan) -> BTreeMap<String, Used> {
     let mut used: BTreeMap<String, Used> = BTreeMap::new();
     let mut spans: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
     for run in stored.runs.range(first..=plan.run).map(|(_, run)| run) {
-        for (target, sent) in &run.sent {
-            used.entry(target.clone()).or_default().sent += sent;
-        }
         for (target, more) in &run.spans {
             spans.entry(target).or_default().extend(more);
+        }
+    }
+    // Of this run the pipelines keep account themselves.
+    for run in stored.runs.range(first..plan.run).map(|(_, run)| run) {
+        for ((target, _), counts) in &run.counts {
+            used.entry(target.clone()).or_default().sent += counts.sent;
         }
     }
     for (target, spans) in spans {
@@ -315,10 +336,15 @@ pub(crate) fn pass_of(plan: &pb::Plan) -> u64 {
     setting.and_then(|setting| setting.values.first()?.parse().ok()).unwrap_or(1).max(1)
 }
 
+fn outcomes_of(plan: &pb::Plan) -> Option<std::path::PathBuf> {
+    let setting = plan.settings.iter().find(|setting| setting.name == OUTCOMES)?;
+    setting.values.first().map(Into::into)
+}
+
 pub(crate) fn settings_of(plan: &pb::Plan) -> Vec<(String, Vec<String>)> {
     plan.settings
         .iter()
-        .filter(|setting| setting.name != PASS)
+        .filter(|setting| setting.name != PASS && setting.name != OUTCOMES)
         .map(|setting| (setting.name.clone(), setting.values.clone()))
         .collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::tally::Tally;
+use crate::{judge::Compared, tally::Tally};
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +47,9 @@ pub struct Report {
     pub lag_ms: Lag,
     /// Agents that had not delivered up to the window's end.
     pub agents_missing: Vec<AgentMissing>,
+    /// What comparing came to, if answers were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compared>,
     /// Target by target.
     pub targets: BTreeMap<String, TargetReport>,
 }
@@ -59,6 +62,8 @@ pub enum Ended {
     Done,
     /// The job had been finished before: nothing was sent.
     AlreadyDone,
+    /// An operator ended it: it does not go on.
+    Cancelled,
     /// Stopped before the window's end: the same job goes on from here.
     CutShort,
     /// Targets stayed down for longer than they may.

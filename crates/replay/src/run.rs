@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, TailOptions};
 use umbra_record::{
@@ -13,11 +13,12 @@ use umbra_record::{
 
 use crate::{
     alarm::Alarm,
-    clock::{JobClock, TimeBase},
+    clock::TimeBase,
     config::{Config, Target},
     dead::{DeadLetters, Keeper, dead_letters},
     error::ReplayError,
     job::{DONE, JobJournal},
+    judge::{Baseline, Bench, Companion, Court, Exchanges, Judge, Note},
     outcomes::OutcomeFile,
     pacer::Pacer,
     pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, Room},
@@ -31,32 +32,42 @@ use crate::{
 /// A run that a limit ended before the last pass over its window.
 const LIMITED: &str = "limited";
 
+/// Between looks for new partitions at the end of a window.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Longest wait until the journal has taken what is told at the end.
+const TELL: Duration = Duration::from_secs(30);
+
 /// What the pipelines of a job share during one pass over its window.
 pub(crate) struct Job {
     pub config: Config,
     pub planned: Planned,
     pub time: TimeBase,
     pub journal: Arc<JobJournal>,
-    pub clock: JobClock,
     pub alarm: Arc<Alarm>,
     pub dead: DeadLetters,
     pub outcomes: Option<Arc<OutcomeFile>>,
+    pub court: Option<Arc<Court>>,
     pub stats: Stats,
+    /// How many partitions there are, once the window's end has come; absent where that
+    /// does not matter.
+    pub partitions: Option<watch::Receiver<Option<u32>>>,
 }
 
-/// Runs a job to its end, or until `stop`: then what is in flight is settled (up to
+/// Runs a job, as agreed on by [`plan`](crate::plan), to its end, or until `stop`: then what is in flight is settled (up to
 /// the drain deadline), progress committed, and the job can go on from there.
 ///
 /// A window that is played several times is one run of the job for each time, so
 /// that a job stopped in between goes on with the time it was at.
 pub async fn run(
     config: Config,
+    mut planned: Planned,
     log: &Log,
     stats: Stats,
     stop: CancellationToken,
 ) -> Result<Report, ReplayError> {
     let mut replay = Replay::new(config, log, stats).await?;
-    let mut planned = replay.agree().await?;
+    replay.begin_judging(&planned).await?;
     let mut result = Outcome::already_done();
     while planned.standing != Standing::Finished {
         result = replay.pass(&planned, &stop).await?;
@@ -67,8 +78,29 @@ pub async fn run(
             break;
         }
         planned = replay.agree().await?;
+        replay.begin_judging(&planned).await?;
+    }
+    if let Some(court) = &replay.court {
+        court.hear(&planned).await?;
     }
     Ok(replay.report(&planned, result))
+}
+
+impl Job {
+    /// Tells the other members of the job what was judged here.
+    pub(crate) async fn tell_verdict(&self, note: Note) {
+        if let Some(court) = &self.court {
+            court.tell(&self.config.job, note).await;
+        }
+    }
+
+    /// Hears what they have judged.
+    pub(crate) async fn hear_verdicts(&self) -> Result<(), ReplayError> {
+        match &self.court {
+            Some(court) => Ok(court.hear(&self.planned).await?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The job over all passes.
@@ -82,6 +114,7 @@ struct Replay<'a> {
     dead: DeadLetters,
     keeper: Keeper,
     outcomes: Option<Arc<OutcomeFile>>,
+    court: Option<Arc<Court>>,
     targets: Vec<Prepared>,
     carries: BTreeMap<String, Carry>,
 }
@@ -115,7 +148,9 @@ impl Outcome {
             .filter(|(_, end)| **end == End::GaveUp)
             .map(|(name, _)| name.clone())
             .collect();
-        if !gave_up.is_empty() {
+        if ends.values().any(|end| *end == End::Cancelled) {
+            Ended::Cancelled
+        } else if !gave_up.is_empty() {
             Ended::GaveUp { targets: gave_up }
         } else if !live && ends.values().any(|end| *end == End::Stopped) {
             Ended::CutShort
@@ -137,6 +172,7 @@ impl<'a> Replay<'a> {
             }
             None => None,
         };
+        let court = court(&config, &targets, &stats, log, time.now()).await?;
         let journal = JobJournal::new(log.journal("jobs").await?, &config.job, time);
         let (dead, keeper) = dead_letters(&config.job);
         let alarm = Alarm::start(time)
@@ -152,6 +188,7 @@ impl<'a> Replay<'a> {
             stats,
             time,
             outcomes,
+            court,
             targets,
         })
     }
@@ -166,26 +203,32 @@ impl<'a> Replay<'a> {
         planned: &Planned,
         stop: &CancellationToken,
     ) -> Result<Outcome, ReplayError> {
+        let written = !planned.live && planned.to_ns.is_some() && !planned.ends_are_known();
+        let looked = written.then(|| watch::Sender::new(None));
         let job = Arc::new(Job {
             config: self.config.clone(),
             planned: planned.clone(),
             time: self.time,
             journal: Arc::clone(&self.journal),
-            clock: JobClock::new(Arc::clone(&self.journal), self.time, planned.run),
             alarm: Arc::clone(&self.alarm),
             dead: self.dead.clone(),
             outcomes: self.outcomes.clone(),
+            court: self.court.clone(),
             stats: self.stats.clone(),
+            partitions: looked.as_ref().map(watch::Sender::subscribe),
         });
         let stop = stop.child_token();
+        let journal = Arc::clone(&self.journal);
+        let kept = journal.keep();
+        tokio::pin!(kept);
         let partitions = planned.partitions.len();
         let room = Room::new(self.log, self.config.read_ahead_bytes, partitions);
         let mut pipelines = JoinSet::new();
-        for (index, prepared) in self.targets.iter().enumerate() {
+        for (index, prepared) in self.shadows().enumerate() {
             let name = &prepared.target.name;
             let options = TailOptions {
                 group: Some(planned.group(self.log.name(), name)),
-                instance: None,
+                instance: self.config.instance.clone(),
                 start: planned.start(),
                 read_ahead_bytes: room.reader_bytes,
                 read_ahead_records: room.reader_records,
@@ -196,6 +239,7 @@ impl<'a> Replay<'a> {
                 self.log.tail(options).await?,
                 room,
                 self.stats.target(name, index == 0),
+                self.bench(name),
                 self.carry(name),
             );
             pipelines.spawn(Box::pin(pipeline.run(stop.clone())));
@@ -204,10 +248,58 @@ impl<'a> Replay<'a> {
         let ended = tokio::select! {
             ended = join(pipelines, &stop) => ended?,
             () = self.keeper.serve(self.log) => Vec::new(),
+            error = &mut kept => return Err(error.into()),
+            () = look(self.log, self.time, planned, looked.as_ref()) => Vec::new(),
         };
+        // What the pipelines had to tell at their end.
+        tokio::select! {
+            told = tokio::time::timeout(TELL, journal.written()) => {
+                told.map_err(|_| ReplayError::Unreachable("the journal of jobs does not take what is told in time".to_owned()))?;
+            }
+            error = &mut kept => return Err(error.into()),
+        }
         let outcome = self.take(ended);
         self.end_run(planned, &outcome).await?;
         Ok(outcome)
+    }
+
+    async fn begin_judging(&self, planned: &Planned) -> Result<(), ReplayError> {
+        match &self.court {
+            Some(court) => court.begin(planned, self.log).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Targets with a pipeline of their own.
+    fn shadows(&self) -> impl Iterator<Item = &Prepared> {
+        self.targets.iter().filter(|prepared| self.is_shadow(prepared))
+    }
+
+    fn is_shadow(&self, prepared: &Prepared) -> bool {
+        let compare = self.config.compare.as_ref();
+        compare.is_none_or(|compare| !compare.is_companion(&prepared.target.name))
+    }
+
+    /// What the pipeline of this target compares with, and by whom it is judged.
+    fn bench(&self, target: &str) -> Option<Bench> {
+        let compare = self.config.compare.as_ref()?;
+        let companion = |name: &str| {
+            let prepared = self.targets.iter().find(|prepared| prepared.target.name == name)?;
+            Some(Companion {
+                target: prepared.target.clone(),
+                sender: Arc::clone(&prepared.sender),
+                stats: self.stats.target(name, false),
+            })
+        };
+        let baseline = match &compare.baseline {
+            Baseline::Recorded => None,
+            Baseline::Target(name) => companion(name),
+        };
+        Some(Bench {
+            judge: self.court.as_ref()?.judge(target)?,
+            baseline,
+            noise: compare.noise.as_deref().and_then(companion),
+        })
     }
 
     /// What a target takes over from the pass before: its counts, and how far a rate
@@ -255,7 +347,7 @@ impl<'a> Replay<'a> {
         // how many there were.
         let mut read = Tally::default();
         let mut targets = BTreeMap::new();
-        for prepared in &self.targets {
+        for prepared in self.shadows() {
             let target = &prepared.target;
             let none = Carry::new(Pacer::Max);
             let carry = self.carries.get(&target.name).unwrap_or(&none);
@@ -270,7 +362,17 @@ impl<'a> Replay<'a> {
             report.down_s = carry.down.as_secs_f64();
             targets.insert(target.name.clone(), report);
         }
+        for prepared in self.targets.iter().filter(|one| !self.is_shadow(one)) {
+            let name = &prepared.target.name;
+            let mut all = Exchanges::new();
+            let mine = self.carries.values().filter_map(|carry| carry.beside.get(name));
+            mine.for_each(|one| all.add(one));
+            let url = prepared.target.url.to_string();
+            let report = TargetReport::new(url, &all.tally, &Times::new(), &all.latency);
+            targets.insert(name.clone(), report);
+        }
         Report {
+            compare: self.court.as_ref().map(|court| court.compared()),
             job: planned.job.clone(),
             run: planned.run,
             log: self.log.name().to_owned(),
@@ -293,6 +395,30 @@ impl<'a> Replay<'a> {
     }
 }
 
+/// Looks how many partitions there are, from the end of a window on that is being
+/// written: every request of it is in one of them then.
+async fn look(
+    log: &Log,
+    time: TimeBase,
+    planned: &Planned,
+    looked: Option<&watch::Sender<Option<u32>>>,
+) {
+    let (Some(looked), Some(to_ns)) = (looked, planned.to_ns) else {
+        return std::future::pending().await;
+    };
+    let left = to_ns.saturating_sub(time.now());
+    tokio::time::sleep(Duration::from_nanos(left)).await;
+    loop {
+        match log.spans().await {
+            Ok(spans) => {
+                looked.send_replace(u32::try_from(spans.len()).ok());
+            }
+            Err(error) => tracing::warn!(%error, "looking for partitions; looking again"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 fn prepare(config: &Config) -> Result<Vec<Prepared>, ReplayError> {
     let mut prepared = Vec::with_capacity(config.targets.len());
     for target in &config.targets {
@@ -302,6 +428,28 @@ fn prepare(config: &Config) -> Result<Vec<Prepared>, ReplayError> {
         prepared.push(Prepared { target: target.clone(), share, sender: Arc::new(sender) });
     }
     Ok(prepared)
+}
+
+/// A judge for each shadow, if answers are compared.
+async fn court(
+    config: &Config,
+    targets: &[Prepared],
+    stats: &Stats,
+    log: &Log,
+    now_ns: u64,
+) -> Result<Option<Arc<Court>>, ReplayError> {
+    let Some(compare) = &config.compare else { return Ok(None) };
+    let names = targets.iter().map(|prepared| &prepared.target.name);
+    let judges: BTreeMap<String, Arc<Judge>> = names
+        .filter(|name| !compare.is_companion(name))
+        .map(|name| {
+            let judge = Judge::new(name, Arc::clone(compare), stats.judge(name));
+            (name.clone(), Arc::new(judge))
+        })
+        .collect();
+    let court = Arc::new(Court::open(Arc::clone(compare), judges, log, now_ns).await?);
+    stats.set_court(Arc::clone(&court));
+    Ok(Some(court))
 }
 
 /// A target's share of the selected requests.

@@ -34,6 +34,13 @@ impl Seen {
         self.delivered.insert(partition, offset);
     }
 
+    /// These sequences of a lane in a partition were met by whoever read it before.
+    pub(crate) fn met_before(&mut self, lane: ([u8; 16], u32, u32), first: u64, last: u64) {
+        if first > 0 && first <= last && self.lanes.len() < MAX_LANES {
+            self.lanes.entry(lane).or_default().insert(first, last);
+        }
+    }
+
     /// Whether a record at this place is met for the first time. Sequence 0 stands
     /// for none.
     pub(crate) fn is_new(

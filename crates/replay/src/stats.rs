@@ -26,6 +26,8 @@ use crate::{outcome::Class, tally::Skip};
 #[cfg(test)]
 mod tests;
 
+use crate::judge::{Compared, Court};
+
 type Labels = Vec<(&'static str, String)>;
 
 /// Counts and state of a replay. Cheap to clone; all clones are one.
@@ -33,6 +35,8 @@ type Labels = Vec<(&'static str, String)>;
 pub struct Stats {
     metrics: Metrics,
     states: Arc<Mutex<BTreeMap<String, TargetState>>>,
+    /// Whoever judges, while a job runs.
+    court: Arc<Mutex<Option<Arc<Court>>>>,
 }
 
 /// Where the pipeline of one target stands.
@@ -140,6 +144,33 @@ impl Stats {
         self.states.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The verdicts as of now; `None`: nothing is compared. Takes a while.
+    pub fn compared(&self) -> Option<Compared> {
+        let court = self.court.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        court.map(|court| court.compared())
+    }
+
+    pub(crate) fn set_court(&self, court: Arc<Court>) {
+        *self.court.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(court);
+    }
+
+    /// Handles for the judge of a target.
+    pub(crate) fn judge(&self, target: &str) -> JudgeStats {
+        let with = |result: &str| {
+            let labels = vec![("target", target.to_owned()), ("result", result.to_owned())];
+            self.metrics.compared.get_or_create(&labels).clone()
+        };
+        let labels = vec![("target", target.to_owned())];
+        JudgeStats {
+            equal: with("equal"),
+            different: with("different"),
+            not_compared: with("not_compared"),
+            verdict: self.metrics.verdict.get_or_create(&labels).clone(),
+            findings: self.metrics.findings.clone(),
+            target: target.to_owned(),
+        }
+    }
+
     pub(crate) fn set_state(&self, target: &str, state: TargetState) {
         self.states().insert(target.to_owned(), state);
     }
@@ -178,6 +209,9 @@ struct Metrics {
     response: Family<Labels, Histogram, fn() -> Histogram>,
     log_lag: Family<Labels, Gauge<f64, AtomicU64>>,
     in_flight: Family<Labels, Gauge<i64, AtomicI64>>,
+    compared: Family<Labels, Counter>,
+    verdict: Family<Labels, Gauge<i64, AtomicI64>>,
+    findings: Family<Labels, Gauge<i64, AtomicI64>>,
 }
 
 impl Default for Metrics {
@@ -192,6 +226,9 @@ impl Default for Metrics {
             response: Family::new_with_constructor(response_times),
             log_lag: Family::default(),
             in_flight: Family::default(),
+            compared: Family::default(),
+            verdict: Family::default(),
+            findings: Family::default(),
         }
     }
 }
@@ -239,6 +276,21 @@ impl Metrics {
             "Requests sent and not yet answered",
             self.in_flight.clone(),
         );
+        registry.register(
+            "umbra_compare",
+            "Requests whose answers were compared, or could not be, by result",
+            self.compared.clone(),
+        );
+        registry.register(
+            "umbra_compare_verdict",
+            "The verdict as of now: 0 same, 1 unsure, 2 different",
+            self.verdict.clone(),
+        );
+        registry.register(
+            "umbra_compare_findings",
+            "Findings as of now, by class",
+            self.findings.clone(),
+        );
     }
 }
 
@@ -281,5 +333,46 @@ impl TargetStats {
     pub(crate) fn log_lag(&self, partition: u32, lag: Duration) {
         let labels = vec![("partition", partition.to_string()), ("target", self.name.clone())];
         self.log_lag.get_or_create(&labels).set(lag.as_secs_f64());
+    }
+}
+
+/// The metrics of one judge.
+#[derive(Debug, Clone)]
+pub(crate) struct JudgeStats {
+    equal: Counter,
+    different: Counter,
+    not_compared: Counter,
+    verdict: Gauge<i64, AtomicI64>,
+    findings: Family<Labels, Gauge<i64, AtomicI64>>,
+    target: String,
+}
+
+impl JudgeStats {
+    pub(crate) fn compared(&self, equal: bool) {
+        if equal { &self.equal } else { &self.different }.inc();
+    }
+
+    pub(crate) fn not_compared(&self) {
+        self.not_compared.inc();
+    }
+
+    pub(crate) fn verdict(&self, report: &umbra_compare::Report) {
+        use umbra_compare::{Class, Judgement};
+        self.verdict.set(match report.verdict {
+            Judgement::Same => 0,
+            Judgement::Unsure => 1,
+            Judgement::Different => 2,
+        });
+        let classes = [
+            ("confirmed", Class::Confirmed),
+            ("shape", Class::Shape),
+            ("new", Class::New),
+            ("noise", Class::Noise),
+        ];
+        for (label, class) in classes {
+            let count = report.findings.iter().filter(|finding| finding.class == class).count();
+            let labels = vec![("target", self.target.clone()), ("class", label.to_owned())];
+            self.findings.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 }

@@ -6,8 +6,8 @@ fn entry(job: &str, entry: Entry) -> Vec<u8> {
 
 fn folded(entries: &[Vec<u8>]) -> Stored {
     let mut stored = Stored::default();
-    for entry in entries {
-        stored.fold("job", entry);
+    for (offset, entry) in entries.iter().enumerate() {
+        stored.fold("job", offset as u64, entry);
     }
     stored
 }

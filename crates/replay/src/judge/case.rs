@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub path: String,
     pub query: String,
     pub start_ns: u64,
+    /// What was taken out of it.
+    pub rule_set: Bytes,
     /// It may have been sent before.
     pub again: bool,
     pub authority: Bytes,
@@ -44,7 +46,7 @@ pub(crate) enum Expected {
     /// Production's.
     Recorded(Box<pb::Response>),
     /// A target's.
-    Sent(Side),
+    Sent(Box<Side>),
 }
 
 /// What a target made of the request.
@@ -65,6 +67,7 @@ impl Facts {
             path: text(&request.path),
             query: request.query.as_deref().map(text).unwrap_or_default(),
             start_ns: request.start_ns,
+            rule_set: request.rule_set.clone(),
             again: false,
             authority: request.authority.clone(),
         }

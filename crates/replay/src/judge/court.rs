@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use umbra_log::{Log, LogError};
 
-use super::{Compare, Compared, Judge, Note, Notes};
-use crate::plan::Planned;
+use super::{Baseline, Compare, Compared, Judge, Note, Notes, precheck};
+use crate::{
+    error::ReplayError,
+    plan::{Planned, Standing},
+};
 
 /// The judges of a job.
 pub(crate) struct Court {
@@ -36,10 +39,33 @@ impl Court {
         self.judges.get(target).map(Arc::clone)
     }
 
-    /// A pass over the window begins: hears what was judged of it before.
-    pub(crate) async fn begin(&self, planned: &Planned) -> Result<(), LogError> {
+    /// A pass over the window begins: hears what was judged of it before, and looks
+    /// whether there is anything to compare with.
+    pub(crate) async fn begin(&self, planned: &Planned, log: &Log) -> Result<(), ReplayError> {
         self.judges.values().for_each(|judge| judge.begin_run());
-        self.hear(planned).await
+        self.hear(planned).await?;
+        if planned.live || planned.standing == Standing::Finished {
+            return Ok(());
+        }
+        let highs = log.spans().await?;
+        let high = |partition| {
+            let span = highs.iter().find(|span| span.partition == partition);
+            span.map_or(0, |span| span.high)
+        };
+        let spans = planned
+            .partitions
+            .iter()
+            .map(|(partition, (start, end))| {
+                let high = high(*partition);
+                (*partition, (*start, end.map_or(high, |end| end.min(high))))
+            })
+            .collect();
+        let recorded = self.compare.baseline == Baseline::Recorded;
+        let found = precheck::look(log, &spans, &planned.window(), recorded).await?;
+        for judge in self.judges.values() {
+            found.rules.iter().for_each(|rules| judge.learn_redaction(rules));
+        }
+        if recorded { precheck::check(&found) } else { Ok(()) }
     }
 
     /// Takes in what other members have told.

@@ -11,8 +11,9 @@ use tokio::task::JoinError;
 use super::{End, Flight, Phase, Pipeline, Sent, Stage};
 use crate::{
     clock::{Anchor, nanos},
-    config::Late,
+    config::{Late, Target},
     error::ReplayError,
+    judge::Beside,
     order::Ticket,
     outcome::{Class, Outcome, Outgoing},
     outcomes,
@@ -29,8 +30,8 @@ impl Pipeline {
     /// to look again.
     pub(super) async fn pump(&mut self) -> Result<Option<u64>, ReplayError> {
         let mut wake = self.end_in_time();
-        if self.phase == Phase::Running && !self.is_held() {
-            if self.carry.pacer.needs_start() && !self.start_clock().await? {
+        if self.phase == Phase::Running && !self.is_down_held() {
+            if !self.keep_course().await {
                 return Ok(self.merge.sure_at(self.now()));
             }
             wake = self.take_due().into_iter().chain(wake).min();
@@ -53,23 +54,6 @@ impl Pipeline {
         None
     }
 
-    /// Starts the job's clock as soon as it is known which request is the first.
-    async fn start_clock(&mut self) -> Result<bool, ReplayError> {
-        let now = self.now();
-        let Some(((t0_ns, ..), _)) = self.merge.first() else { return Ok(false) };
-        if self.merge.sure_at(now).is_some() {
-            return Ok(false);
-        }
-        let speed = match self.carry.pacer {
-            Pacer::Recorded { speed, .. } => Some(speed),
-            _ => None,
-        };
-        let (agreed, position) = self.job.clock.start(&self.target.name, t0_ns, speed).await?;
-        self.carry.pacer.go_on_at(position);
-        self.carry.pacer.anchor(agreed);
-        Ok(true)
-    }
-
     fn take_due(&mut self) -> Option<u64> {
         let gated = matches!(self.carry.pacer, Pacer::Rate(_));
         while let Some((place, ticket)) = self.merge.first() {
@@ -90,8 +74,8 @@ impl Pipeline {
                 keep_spacing(&mut self.carry.pacer, place.0, written, now);
             }
             let Some(due) = self.carry.pacer.next(place.0, arrived, now) else {
-                // The stages have ended at a rate of nothing.
-                self.pace_over = true;
+                // The stages have ended at a rate of nothing, or no send is ours.
+                self.pace_over = self.carry.pacer.is_over();
                 return None;
             };
             if due > now {
@@ -108,12 +92,19 @@ impl Pipeline {
 
     /// Whether all that was asked for is on its way, or has been.
     fn is_full(&self) -> bool {
-        self.pace_over || self.job.config.limit.is_some_and(|limit| self.carry.dispatched >= limit)
+        self.pace_over || self.is_used_up()
     }
 
     /// Whether a limit has been reached and everything up to it is settled.
-    pub(super) fn is_limited(&self) -> bool {
-        self.going == 0 && self.is_full()
+    pub(super) fn is_limited(&self) -> Option<End> {
+        if self.going > 0 || !self.is_full() || !self.is_judged() {
+            None
+        } else if self.pace_over || self.holds_all() {
+            Some(End::Limited)
+        } else {
+            // Whoever is left in the end does what the others leave.
+            (!self.holds_first()).then_some(End::Yielded)
+        }
     }
 
     /// It is due: it may go, unless order makes it wait.
@@ -128,7 +119,6 @@ impl Pipeline {
             _ => true,
         };
         self.going += 1;
-        self.carry.dispatched += 1;
         if free {
             flight.stage = Stage::Ready;
             self.ready.push_back(ticket);
@@ -167,11 +157,14 @@ impl Pipeline {
         };
         self.in_flight += 1;
         self.stats.in_flight.set(self.in_flight as i64);
+        if self.judging.is_some() {
+            return self.send_beside(ticket, outgoing);
+        }
         let sender = Arc::clone(&self.sender);
         self.sends.spawn(async move {
             let started = Instant::now();
-            let outcome = sender.send(outgoing).await;
-            Sent { ticket, started, outcome }
+            let outcome = Some(sender.send(outgoing).await);
+            Sent { ticket, started, outcome, beside: Beside::default() }
         });
     }
 
@@ -180,44 +173,62 @@ impl Pipeline {
         &mut self,
         sent: Result<Sent, JoinError>,
     ) -> Result<(), ReplayError> {
-        let Sent { ticket, started, outcome } =
+        let Sent { ticket, started, outcome, beside } =
             sent.map_err(|error| ReplayError::Bug(format!("a send failed: {error}")))?;
         self.in_flight -= 1;
         self.stats.in_flight.set(self.in_flight as i64);
-        if outcome.class.is_down() && !outcome.written {
-            self.on_down(ticket, &outcome);
-            return Ok(());
+        let all_there = self.take_beside(ticket, started, beside)?;
+        if let Some(outcome) = &outcome {
+            if outcome.class.is_down() && !outcome.written {
+                self.on_down(ticket, outcome);
+                return Ok(());
+            }
+            if outcome.class == Class::Unsendable {
+                return self.set_aside_unsendable(ticket, outcome.detail.clone()).await;
+            }
+            self.take_outcome(ticket, started, outcome)?;
         }
-        if outcome.class == Class::Unsendable {
-            return self.set_aside_unsendable(ticket, outcome.detail).await;
+        if all_there {
+            self.answered(ticket, outcome);
+        } else {
+            self.answered_in_part(ticket, outcome);
         }
+        Ok(())
+    }
+
+    /// Tells and counts what the target answered.
+    fn take_outcome(
+        &mut self,
+        ticket: Ticket,
+        started: Instant,
+        outcome: &Outcome,
+    ) -> Result<(), ReplayError> {
         let Some(flight) = self.flights.get(&ticket) else { return Ok(()) };
         let sent_ns = self.job.time.at(started);
         let late = Duration::from_nanos(sent_ns.saturating_sub(flight.due_ns));
-        self.tell(flight, &outcome, sent_ns, late)?;
-        self.shown.hint.look(&self.target, &flight.request, &outcome);
-        self.count(flight.place.1, &outcome, late);
-        self.settled(ticket);
+        self.tell(&self.target, flight, outcome, (sent_ns, late))?;
+        self.shown.hint.look(&self.target, &flight.request, outcome);
+        self.count(flight.place.1, outcome, late);
         Ok(())
     }
 
     /// Writes the outcome where it was asked for, before its record is settled.
-    fn tell(
+    pub(super) fn tell(
         &self,
+        target: &Target,
         flight: &Flight,
         outcome: &Outcome,
-        sent_ns: u64,
-        late: Duration,
+        (sent_ns, late): (u64, Duration),
     ) -> Result<(), ReplayError> {
-        // Comparing with production's answer and with other targets begins here: it
-        // needs what is told now, and its result belongs before `settled`.
         let Some(file) = &self.job.outcomes else { return Ok(()) };
+        let own = target.url.authority().map_or("", |authority| authority.as_str());
         let sent = outcomes::Sent {
             job: &self.job.config.job,
             run: self.job.planned.run,
-            target: &self.target.name,
+            target: &target.name,
             agent: &flight.agent,
             request: &flight.request,
+            sent_as: &target.shadow_host.apply(&flight.request.authority, own),
             partition: flight.place.1,
             offset: flight.place.2,
             attempt: flight.attempt,
@@ -251,12 +262,15 @@ impl Pipeline {
     /// A selected request that will not be sent.
     pub(super) fn skip(&mut self, ticket: Ticket, why: Skip) {
         if let Some(flight) = self.flights.get(&ticket) {
-            let (partition, counted) = (flight.place.1, flight.is_going());
-            if counted {
-                self.carry.dispatched -= 1;
+            let partition = flight.place.1;
+            let sent = flight.answers.has_own();
+            if !flight.answers.judged_before {
+                self.not_sent(&flight.request, (flight.place.1, flight.place.2), why);
             }
-            self.tally(partition).skip(why);
-            self.stats.skipped(why);
+            if !sent {
+                self.tally(partition).skip(why);
+                self.stats.skipped(why);
+            }
             self.settled(ticket);
         }
     }
@@ -269,6 +283,7 @@ impl Pipeline {
         if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
             partition.outstanding -= 1;
         }
+        self.note_settled(ticket, &flight);
         for delivery in flight.deliveries {
             delivery.done();
         }
@@ -277,6 +292,7 @@ impl Pipeline {
 
     /// Takes a request out of every table it may be in.
     pub(super) fn forget_place(&mut self, ticket: Ticket, flight: &Flight) {
+        self.forget_answers(ticket, flight);
         self.held_bytes -= flight.bytes();
         self.held.left(ticket, flight.kept);
         if flight.is_going() {
@@ -306,6 +322,7 @@ impl Pipeline {
     pub(super) fn all_finished(&self) -> bool {
         !self.job.planned.live
             && self.partitions.values().all(|partition| partition.finished)
+            && self.has_looked()
             && self.flights.is_empty()
     }
 }

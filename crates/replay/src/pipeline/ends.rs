@@ -4,13 +4,18 @@
 
 mod journal;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use umbra_log::{Assigned, Tail};
+use umbra_record::pb;
 
 use super::{Pipeline, Stage, hint::Hint};
 use crate::{
     clock::nanos,
+    note::{Ledger, add},
     order::Ticket,
     stats::{Blocked, TargetState},
     tally::{Skip, Tally},
@@ -50,6 +55,8 @@ pub(super) struct Partition {
     /// Requests taken from it and not settled.
     pub(super) outstanding: usize,
     pub(super) tally: Tally,
+    /// What travels with it.
+    pub(super) ledger: Ledger,
 }
 
 /// What the shown state was made from.
@@ -57,8 +64,6 @@ pub(super) struct Partition {
 pub(super) struct Shown {
     at: Instant,
     begun: Instant,
-    /// When the job's journal was read last.
-    heard: Instant,
     sent: u64,
     rate: f64,
     /// Of the send that ended last.
@@ -66,18 +71,48 @@ pub(super) struct Shown {
     pub(super) hint: Hint,
 }
 
+impl Partition {
+    /// Whether its records come to this pipeline.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether the journal has the counts kept here.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// The next offset to be met.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Requests sent, whoever read it.
+    pub(super) fn sent(&self) -> u64 {
+        self.ledger.inherited().sent + self.tally.sent
+    }
+
+    /// What this process has counted of it, of requests that are settled.
+    pub(super) fn settled_counts(&self) -> pb::Counts {
+        let mut counts = self.tally.to_counts();
+        let open = self.outstanding as u64;
+        counts.read = counts.read.saturating_sub(open);
+        counts.selected = counts.selected.saturating_sub(open);
+        counts
+    }
+
+    /// The same of whoever read it.
+    fn all_counts(&self) -> pb::Counts {
+        let mut counts = self.ledger.inherited().clone();
+        add(&mut counts, &self.settled_counts());
+        counts
+    }
+}
+
 impl Shown {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self {
-            at: now,
-            begun: now,
-            heard: now,
-            sent: 0,
-            rate: 0.0,
-            lag: Duration::ZERO,
-            hint: Hint::default(),
-        }
+        Self { at: now, begun: now, sent: 0, rate: 0.0, lag: Duration::ZERO, hint: Hint::default() }
     }
 }
 
@@ -85,9 +120,6 @@ impl Pipeline {
     /// Takes the partitions of the plan. What was finished before stays so; what has
     /// nothing to read is over at once.
     pub(super) fn plan_partitions(&mut self) {
-        // What is left of a limit that counts over all starts of the job.
-        let used = self.job.planned.used_by(&self.target.name);
-        self.carry.dispatched = self.carry.dispatched.max(used.sent);
         for (number, (start, end)) in &self.job.planned.partitions {
             let told = self.job.planned.done.contains(&(self.target.name.clone(), *number));
             let empty = end.is_some_and(|end| end <= *start);
@@ -104,11 +136,11 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn on_assigned(&mut self, partitions: &[Assigned]) {
+    pub(super) async fn on_assigned(&mut self, partitions: &[Assigned]) {
         let now = self.now();
-        let ends_known = !self.job.planned.live
-            && self.job.planned.partitions.values().all(|(_, end)| end.is_some());
-        for Assigned { partition: number, offset, .. } in partitions {
+        let ends_known = !self.job.planned.live && self.job.planned.ends_are_known();
+        for assigned in partitions {
+            let Assigned { partition: number, offset, .. } = assigned;
             self.seen.restart(*number, *offset);
             let partition = self.partitions.entry(*number).or_insert_with(|| Partition {
                 // Born after the plan was made: nothing of a window that was over
@@ -121,9 +153,14 @@ impl Pipeline {
             partition.held = true;
             partition.unread = false;
             partition.caught_up = false;
+            self.inherit(assigned);
             self.merge.hold(*number, now);
             self.look_at_end(*number, now);
+            if !ends_known && !self.job.planned.partitions.contains_key(number) {
+                self.tell_of_partition(*number).await;
+            }
         }
+        self.share_out();
     }
 
     pub(super) fn released(&mut self, number: u32) {
@@ -179,6 +216,7 @@ impl Pipeline {
     /// as no part of a request is missing.
     fn look_at_end(&mut self, number: u32, now: u64) {
         let grace = self.grace_ns();
+        let unanswered = self.waits_for_answers_in(number);
         let Some(partition) = self.partitions.get_mut(&number) else { return };
         if !partition.held {
             return;
@@ -197,7 +235,7 @@ impl Pipeline {
             }
             partition.over_ns = Some(now);
         }
-        if self.assembly.waits_in(number) {
+        if self.assembly.waits_in(number) || unanswered {
             return;
         }
         if !partition.unread {
@@ -206,6 +244,17 @@ impl Pipeline {
             self.merge.release(number);
         }
         partition.finished = partition.outstanding == 0;
+    }
+
+    /// How far each partition that is read here was met.
+    pub(super) fn read_up_to(&self) -> BTreeMap<u32, u64> {
+        let held = self.partitions.iter().filter(|(_, partition)| partition.held);
+        held.map(|(number, partition)| (*number, partition.next)).collect()
+    }
+
+    /// Whether everything that is in the log of this partition has been met.
+    pub(super) fn has_caught_up(&self, number: u32) -> bool {
+        self.partitions.get(&number).is_none_or(|partition| partition.caught_up)
     }
 
     /// Since when the job's duration counts in this start. A live replay begins when
@@ -217,8 +266,11 @@ impl Pipeline {
     pub(super) fn on_tick(&mut self) {
         let now = self.now();
         self.check_patience();
+        self.look_for_partitions();
         self.check_order(now);
         self.check_parts(now);
+        self.check_answers();
+        self.tell_verdict();
         let numbers: Vec<u32> = self.partitions.keys().copied().collect();
         for number in numbers {
             if self.partitions.get(&number).is_some_and(|partition| !partition.finished) {
@@ -227,6 +279,7 @@ impl Pipeline {
         }
         if self.shown.at.elapsed() >= SHOW {
             self.show(false);
+            self.note_all();
         }
     }
 
@@ -369,7 +422,7 @@ impl Pipeline {
             Stage::Assembling => "waits for the rest of a body".to_owned(),
             Stage::Blocked { .. } => "waits for the answer before it on its connection".to_owned(),
             Stage::Ready => format!("{} requests are in flight, no more may be", self.in_flight),
-            Stage::Waiting | Stage::InFlight => "waits for an answer".to_owned(),
+            Stage::Waiting | Stage::InFlight | Stage::Judging => "waits for an answer".to_owned(),
         };
         Some(Blocked { why, record, since })
     }

@@ -10,10 +10,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{End, Pipeline, Stage};
-use crate::{
-    clock::Anchor, config::WhenDown, error::ReplayError, order::Ticket, outcome::Outcome,
-    pacer::Pacer, send::Sender, tally::Skip,
-};
+use crate::{config::WhenDown, order::Ticket, outcome::Outcome, send::Sender, tally::Skip};
 
 /// How long a target of a window may be down unless told otherwise.
 const GIVE_UP: Duration = Duration::from_secs(300);
@@ -22,17 +19,30 @@ const FIRST_PROBE: Duration = Duration::from_millis(50);
 const SLOWEST_PROBE: Duration = Duration::from_secs(1);
 
 /// Since when the target is down, and the task that finds out that it is back.
-#[derive(Debug)]
 pub(super) struct Down {
     since: Instant,
+    /// What is asked of the one that is down.
+    when_down: WhenDown,
     pub(super) why: String,
+    /// Of the clock, when it went down.
+    epoch: Option<u64>,
+    sender: Arc<Sender>,
     probe: JoinSet<()>,
 }
 
 impl Down {
-    fn new(sender: Arc<Sender>, why: String) -> Self {
-        let mut probe = JoinSet::new();
-        probe.spawn(async move {
+    fn new(sender: Arc<Sender>, when_down: WhenDown, why: String, epoch: Option<u64>) -> Self {
+        let probe = JoinSet::new();
+        let mut down = Self { since: Instant::now(), when_down, why, epoch, sender, probe };
+        down.look();
+        down
+    }
+
+    /// Begins to look for it anew.
+    fn look(&mut self) {
+        let sender = Arc::clone(&self.sender);
+        self.probe = JoinSet::new();
+        self.probe.spawn(async move {
             let mut pause = FIRST_PROBE;
             loop {
                 tokio::time::sleep(pause).await;
@@ -42,7 +52,6 @@ impl Down {
                 pause = (pause * 2).min(SLOWEST_PROBE);
             }
         });
-        Self { since: Instant::now(), why, probe }
     }
 
     /// Waits until it is back. Cancel-safe.
@@ -58,26 +67,55 @@ impl Down {
 impl Pipeline {
     /// Whether requests that are due stay where they are.
     pub(super) fn is_held(&self) -> bool {
-        self.down.is_some() && matches!(self.target.when_down, WhenDown::Hold(_))
+        self.is_down_held() || self.course.is_stopped()
+    }
+
+    /// Whether they do because the target is down.
+    pub(super) fn is_down_held(&self) -> bool {
+        self.down.as_ref().is_some_and(|down| matches!(down.when_down, WhenDown::Hold(_)))
     }
 
     pub(super) fn is_skipping(&self) -> bool {
-        self.down.is_some() && self.target.when_down == WhenDown::Skip
+        self.down.as_ref().is_some_and(|down| down.when_down == WhenDown::Skip)
     }
 
     /// A send found nobody to connect to. Its request has not left.
     pub(super) fn on_down(&mut self, ticket: Ticket, outcome: &Outcome) {
-        if self.down.is_none() {
-            let name = &self.target.name;
-            tracing::warn!(target_name = name, why = outcome.detail, "the target is down");
-            let why = format!("the target is down: {}", outcome.detail);
-            self.down = Some(Down::new(Arc::clone(&self.sender), why));
-        }
+        let (name, sender) = (self.target.name.clone(), Arc::clone(&self.sender));
+        self.found_down(&name, self.target.when_down, sender, &outcome.detail);
+        self.note_refused(ticket, outcome);
         if self.is_skipping() {
+            self.refused_for_good(ticket);
             self.skip(ticket, Skip::Down);
             return;
         }
         self.wait_again(ticket);
+        self.wait_all_again();
+    }
+
+    /// Somebody to send to, this target or one beside it, refuses connections.
+    pub(super) fn found_down(
+        &mut self,
+        name: &str,
+        when_down: WhenDown,
+        sender: Arc<Sender>,
+        detail: &str,
+    ) {
+        if self.down.is_none() {
+            tracing::warn!(target_name = name, why = detail, "the target is down");
+            let why = format!("the target {name} is down: {detail}");
+            self.down = Some(Down::new(sender, when_down, why, self.epoch()));
+        }
+    }
+
+    /// Some of those that are sent this request have answered it, one is down.
+    pub(super) fn answered_in_part(&mut self, ticket: Ticket, outcome: Option<Outcome>) {
+        self.keep_outcome(ticket, outcome);
+        self.wait_again(ticket);
+        self.wait_all_again();
+    }
+
+    fn wait_all_again(&mut self) {
         // All that is due goes back in line, so that it leaves in the recorded
         // spacing when the target is back.
         let due: Vec<Ticket> = self
@@ -95,37 +133,38 @@ impl Pipeline {
     fn wait_again(&mut self, ticket: Ticket) {
         if let Some(flight) = self.flights.get_mut(&ticket) {
             self.going -= 1;
-            self.carry.dispatched -= 1;
             flight.stage = Stage::Waiting;
             self.merge.insert(flight.place, ticket);
         }
     }
 
     /// The target takes connections again.
-    pub(super) async fn on_back(&mut self) -> Result<(), ReplayError> {
-        let held = self.is_held();
+    pub(super) fn on_back(&mut self) {
+        let (held, then) = (self.is_down_held(), self.down.as_ref().map(|down| down.epoch));
         self.on_down_end();
-        let Some(((t0_ns, ..), _)) = self.merge.first() else { return Ok(()) };
-        if !held {
-            return Ok(());
+        if !held || self.merge.first().is_none() {
+            return;
         }
-        let anchor = match self.carry.pacer {
-            Pacer::Max => return Ok(()),
-            // Live traffic has no clock to agree on.
-            Pacer::Arrival { .. } => Anchor { t0_ns, wall0_ns: self.now() },
-            Pacer::Recorded { .. } | Pacer::Rate(_) => {
-                let position = self.carry.pacer.position();
-                self.job.clock.move_to(&self.target.name, t0_ns, position).await?
-            }
-        };
-        self.carry.pacer.anchor(anchor);
-        Ok(())
+        if !self.carry.pacer.is_clocked() {
+            self.go_on_from_first();
+        } else if then == Some(self.epoch()) {
+            // Nobody else has moved the clock in the meantime.
+            self.propose_to_go_on();
+        }
+    }
+
+    /// Another member goes on: the target is back for it.
+    pub(super) fn hurry_probe(&mut self) {
+        if let Some(down) = &mut self.down {
+            down.look();
+        }
     }
 
     /// Counts how long it was down, however that ends.
     pub(super) fn on_down_end(&mut self) {
         if let Some(down) = self.down.take() {
             let lasted = down.lasted();
+            self.judge_refused(lasted);
             self.carry.down += lasted;
             tracing::info!(
                 target_name = self.target.name,
@@ -137,7 +176,8 @@ impl Pipeline {
 
     /// Whether the target has been down for too long.
     pub(super) fn check_patience(&mut self) {
-        let patience = match self.target.when_down {
+        let patience = match self.down.as_ref().map_or(self.target.when_down, |down| down.when_down)
+        {
             WhenDown::Hold(Some(patience)) => patience,
             WhenDown::Hold(None) if !self.job.planned.live => GIVE_UP,
             _ => return,

@@ -10,7 +10,7 @@ use umbra_record::{
     select::Selection,
 };
 
-use super::{Flight, Pipeline, Stage};
+use super::{Answers, Flight, Pipeline, Stage};
 use crate::{
     assembly::{Assembly, Id, Joined, Whole},
     error::ReplayError,
@@ -35,8 +35,14 @@ impl Pipeline {
     pub(super) async fn meet(&mut self, event: Event) -> Result<(), ReplayError> {
         match event {
             Event::Delivery(delivery) => self.on_delivery(delivery).await?,
-            Event::Assigned(partitions) => self.on_assigned(&partitions),
-            Event::Revoked(partitions) => self.on_revoked(&partitions),
+            Event::Assigned(partitions) => {
+                self.hear_verdicts().await?;
+                self.on_assigned(&partitions).await;
+            }
+            Event::Revoked(partitions) => {
+                self.on_revoked(&partitions);
+                self.tell_verdict_soon();
+            }
             Event::CaughtUp { partition, offset } => self.on_caught_up(partition, offset),
             Event::Missing { partition, from, to, reason } => {
                 tracing::error!(partition, from, to, reason, "records are missing in the log");
@@ -68,6 +74,9 @@ impl Pipeline {
             delivery.done();
             return Ok(());
         }
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.ledger.meet(offset, agent, record.lane, record.sequence);
+        }
         match record.body {
             Some(Body::Request(request)) => {
                 let written = request.start_ns.saturating_add(request.end_after_ns);
@@ -76,6 +85,7 @@ impl Pipeline {
             }
             Some(Body::Part(part)) => self.on_part(part, delivery),
             Some(Body::Mark(mark)) => {
+                self.learn_redaction(&mark);
                 self.agents.mark(agent, record.lane, partition, &mark);
                 delivery.done();
             }
@@ -83,8 +93,8 @@ impl Pipeline {
                 self.on_gap(&gap, partition);
                 delivery.done();
             }
-            // Answers are compared by whoever compares; nobody waits for them here.
-            Some(Body::Response(_)) | None => delivery.done(),
+            Some(Body::Response(response)) => self.on_response(response, delivery),
+            None => delivery.done(),
         }
         Ok(())
     }
@@ -126,6 +136,7 @@ impl Pipeline {
         if let Some(why) = refusal(&request, self.job.config.writes, &self.share) {
             self.tally(partition).skip(why);
             self.stats.skipped(why);
+            self.not_sent(&request, (partition, delivery.offset), why);
             delivery.done();
             return Ok(());
         }
@@ -157,6 +168,7 @@ impl Pipeline {
             line,
             body,
             attempt: delivery.attempt,
+            answers: Answers::default(),
             deliveries: vec![delivery],
             kept: 0,
             arrived_ns: now,
@@ -171,6 +183,7 @@ impl Pipeline {
             partition.outstanding += 1;
         }
         self.grew(ticket, bytes);
+        self.expect_answers(ticket);
         match refused {
             Some(why) => self.skip(ticket, why),
             None if assembling => self.begin_body(ticket),
@@ -314,22 +327,32 @@ impl Pipeline {
 
     /// Partitions that are somebody else's now: what was not sent is theirs too.
     fn on_revoked(&mut self, partitions: &[u32]) {
+        // Production's answers come to somebody else now.
+        self.give_up_answers("handed_over", |flight| partitions.contains(&flight.place.1));
+        // As long as it is known what is not settled.
+        for number in partitions {
+            self.note(*number);
+            if let Some(partition) = self.partitions.get_mut(number) {
+                partition.ledger.hand_over();
+            }
+        }
         let gone: HashMap<Ticket, Flight> = self
             .flights
             .extract_if(|_, flight| {
-                partitions.contains(&flight.place.1) && flight.stage != Stage::InFlight
+                let out = matches!(flight.stage, Stage::InFlight | Stage::Judging);
+                partitions.contains(&flight.place.1) && !out
             })
             .collect();
         for (ticket, flight) in &gone {
             self.assembly.drop_request(&id_of(&flight.request.id));
             self.forget_place(*ticket, flight);
-            if flight.is_going() {
-                self.carry.dispatched -= 1;
-            }
             // Whoever reads it next counts it.
             let tally = self.tally(flight.place.1);
             tally.read -= 1;
             tally.selected -= 1;
+            if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
+                partition.outstanding -= 1;
+            }
         }
         drop(gone);
         for partition in partitions {
@@ -337,6 +360,7 @@ impl Pipeline {
             self.forget_parked(*partition);
             self.released(*partition);
         }
+        self.share_out();
     }
 }
 
@@ -362,7 +386,7 @@ pub(crate) fn is_safe(method: &[u8]) -> bool {
 }
 
 /// 16 bytes, as `decode` has checked.
-fn id_of(bytes: &[u8]) -> Id {
+pub(super) fn id_of(bytes: &[u8]) -> Id {
     let mut id = [0; 16];
     let n = bytes.len().min(16);
     id[..n].copy_from_slice(&bytes[..n]);

@@ -7,6 +7,10 @@
 //! What never comes is not waited for: each wait is bounded in number and in time, and
 //! ends as "not compared" with its reason.
 
+mod missing;
+mod refused;
+mod told;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -23,33 +27,24 @@ use crate::{
     clock::nanos,
     config::{Target, WhenDown},
     error::ReplayError,
-    judge::{Asked, At, Bench, Beside, Case, Companion, Exchanges, Expected, Facts, Note, Side},
+    judge::{
+        Asked, At, Bench, Beside, Case, Companion, Exchanges, Expected, Facts, Note, Side,
+        no_answers,
+    },
     order::Ticket,
     outcome::{Class, Outcome, Outgoing},
     send::Sender,
     tally::Skip,
 };
 
-/// Requests whose shadow has answered and production's answer has not been met yet.
-const MAX_WAITING: usize = 4096;
-/// Production has answered after this long, or never will.
-const LONGEST_ANSWER: Duration = Duration::from_secs(120);
-/// In the middle of a log, its answer is not much further on.
-const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 /// Answers kept that came before their request.
 const MAX_EARLY: usize = 1024;
 /// Their bytes.
 const MAX_EARLY_BYTES: usize = 8 << 20;
 /// Cases that one job compares, so that handing over costs little.
 const BATCH: usize = 32;
-/// What was judged is told to the other members of the job after this long first, then
-/// ever more rarely: each telling is kept for as long as the job's plan.
-const FIRST_NOTE: Duration = Duration::from_secs(5);
-const RAREST_NOTE: Duration = Duration::from_secs(300);
-/// What is settled is looked at this often.
-const LOOK: Duration = Duration::from_secs(1);
-/// A target that is back so soon was not down: it refused.
-const HICCUP: Duration = Duration::from_secs(1);
+/// So many requests without one answer of production: there are none.
+const NO_ANSWERS: u64 = 1000;
 
 /// What a pipeline knows of answers that are to be compared.
 pub(super) struct Judging {
@@ -61,6 +56,9 @@ pub(super) struct Judging {
     waiting: BTreeMap<Ticket, Instant>,
     /// Bytes of the log held for them.
     waiting_bytes: usize,
+    /// Answers of production met, and requests that will have none.
+    met: u64,
+    missed: u64,
     /// By partition, how many of its requests have no answer of production yet.
     unanswered: BTreeMap<u32, usize>,
     /// Ready to be compared.
@@ -138,14 +136,16 @@ impl Judging {
             early: Early::default(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            met: 0,
+            missed: 0,
             unanswered: BTreeMap::new(),
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
             most_jobs: (cores / 2).max(1),
             telling: JoinSet::new(),
-            next_look: Instant::now() + LOOK,
-            next_note: Instant::now() + FIRST_NOTE,
-            between_notes: FIRST_NOTE,
+            next_look: Instant::now() + told::LOOK,
+            next_note: Instant::now() + told::FIRST_NOTE,
+            between_notes: told::FIRST_NOTE,
         }
     }
 
@@ -224,6 +224,7 @@ impl Judging {
             let judge = Arc::clone(&self.bench.judge);
             self.jobs.spawn_blocking(move || {
                 batch.iter().for_each(|case| judge.judge(case));
+                judge.sum_up();
                 batch.into_iter().map(|case| case.ticket).collect()
             });
         }
@@ -279,11 +280,19 @@ impl Pipeline {
         });
     }
 
+    /// An agent says what it takes out of messages.
+    pub(super) fn learn_redaction(&self, mark: &pb::Mark) {
+        if let Some(judging) = &self.judging {
+            judging.bench.judge.learn_redaction(&mark.rules);
+        }
+    }
+
     /// Production's answer was met.
     pub(super) fn on_response(&mut self, response: pb::Response, delivery: Delivery) {
         let Some(judging) = self.judging.as_mut().filter(|judging| judging.wants_recorded()) else {
             return delivery.done();
         };
+        judging.met += 1;
         let id = id_of(&response.id);
         let ticket = judging.by_id.get(&id).copied();
         let Some((ticket, flight)) =
@@ -326,8 +335,14 @@ impl Pipeline {
 
     /// Takes what the targets beside this one answered. `false`: one of them is down, and
     /// the request waits for it.
-    pub(super) fn take_beside(&mut self, ticket: Ticket, beside: Beside) -> bool {
-        let Some(judging) = &self.judging else { return true };
+    pub(super) fn take_beside(
+        &mut self,
+        ticket: Ticket,
+        started: Instant,
+        beside: Beside,
+    ) -> Result<bool, ReplayError> {
+        let Some(judging) = &self.judging else { return Ok(true) };
+        let sent_ns = self.job.time.at(started);
         let both = [
             (judging.bench.baseline.clone(), beside.baseline),
             (judging.bench.noise.clone(), beside.noise),
@@ -346,6 +361,10 @@ impl Pipeline {
             self.carry.beside.entry(name.clone()).or_insert_with(Exchanges::new).count(&outcome);
             companion.stats.sent.inc();
             companion.stats.outcome(outcome.class, outcome.latency);
+            if let Some(flight) = self.flights.get(&ticket) {
+                let late = Duration::from_nanos(sent_ns.saturating_sub(flight.due_ns));
+                self.tell(&companion.target, flight, &outcome, (sent_ns, late))?;
+            }
             if let Some(flight) = self.flights.get_mut(&ticket) {
                 match index {
                     0 => flight.answers.baseline = Some(outcome),
@@ -353,7 +372,7 @@ impl Pipeline {
                 }
             }
         }
-        whole
+        Ok(whole)
     }
 
     /// The target has answered: nobody on the request's connection waits for it any
@@ -450,7 +469,12 @@ impl Pipeline {
         if self.phase != Phase::Running {
             self.give_up_answers("stopped", |_| true);
         }
-        Ok(())
+        match &self.judging {
+            Some(judging) if judging.met == 0 && judging.missed >= NO_ANSWERS => {
+                Err(no_answers(judging.missed))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether nothing is left to be judged.
@@ -461,183 +485,6 @@ impl Pipeline {
     /// Whether answers to requests of this partition are still to be met.
     pub(super) fn waits_for_answers_in(&self, partition: u32) -> bool {
         self.judging.as_ref().is_some_and(|judging| judging.waits_in(partition))
-    }
-
-    // --- what never comes ---
-
-    /// The oldest are given up when there are too many.
-    fn wait_for_no_more_than_fit(&mut self) {
-        let most = self.room.bound / 2;
-        loop {
-            let Some(judging) = &self.judging else { return };
-            let full = judging.waiting.len() > MAX_WAITING || judging.waiting_bytes > most;
-            match judging.waiting.first_key_value() {
-                Some((ticket, _)) if full => self.give_up_answer(*ticket, "answer_late"),
-                _ => return,
-            }
-        }
-    }
-
-    /// Answers that will not come: of agents that have ended or fallen silent, or too far
-    /// behind their requests.
-    pub(super) fn check_answers(&mut self) {
-        let (now, grace) = (self.now(), self.grace_ns());
-        let Some(judging) = &self.judging else { return };
-        let expected = judging.unanswered.iter().filter(|(_, count)| **count > 0);
-        let caught_up: BTreeMap<u32, bool> =
-            expected.map(|(number, _)| (*number, self.has_caught_up(*number))).collect();
-        if caught_up.is_empty() {
-            return;
-        }
-        let mut lost: Vec<(Ticket, &'static str)> = Vec::new();
-        for (ticket, flight) in &self.flights {
-            let number = flight.place.1;
-            let Some(caught_up) = caught_up.get(&number) else { continue };
-            if !matches!(flight.answers.recorded, Recorded::Unknown) {
-                continue;
-            }
-            let why = if *caught_up {
-                let old = now.saturating_sub(flight.place.0) > nanos(LONGEST_ANSWER);
-                let gone = self.agents.is_gone(&flight.agent, number, now, grace);
-                (old || gone).then_some("no_answer")
-            } else {
-                let since = judging.waiting.get(ticket);
-                since.is_some_and(|since| since.elapsed() > LONGEST_SEARCH).then_some("answer_late")
-            };
-            lost.extend(why.map(|why| (*ticket, why)));
-        }
-        for (ticket, why) in lost {
-            self.give_up_answer(ticket, why);
-        }
-    }
-
-    /// Production's answer to this request will not be known.
-    fn give_up_answer(&mut self, ticket: Ticket, why: &'static str) {
-        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
-        else {
-            return;
-        };
-        if matches!(flight.answers.recorded, Recorded::Unknown) {
-            flight.answers.recorded = Recorded::Never(why);
-            judging.known(flight.place.1);
-        }
-        if judging.waits_no_more(ticket, flight.bytes()) {
-            self.judge(ticket);
-        }
-    }
-
-    /// Gives up waiting for answers to requests that the target has answered.
-    pub(super) fn give_up_answers(&mut self, why: &'static str, of: impl Fn(&Flight) -> bool) {
-        let Some(judging) = &self.judging else { return };
-        let wanted = |ticket: &&Ticket| self.flights.get(*ticket).is_some_and(&of);
-        let tickets: Vec<Ticket> = judging.waiting.keys().filter(wanted).copied().collect();
-        for ticket in tickets {
-            self.give_up_answer(ticket, why);
-        }
-    }
-
-    /// The request is settled, or somebody else's.
-    pub(super) fn forget_answers(&mut self, ticket: Ticket, flight: &Flight) {
-        let Some(judging) = &mut self.judging else { return };
-        judging.by_id.remove(&id_of(&flight.request.id));
-        judging.waits_no_more(ticket, flight.bytes());
-        if matches!(flight.answers.recorded, Recorded::Unknown) {
-            judging.known(flight.place.1);
-        }
-    }
-
-    // --- told ---
-
-    /// Tells the other members of the job what was judged, when it is time to.
-    pub(super) fn tell_verdict(&mut self) {
-        let now = Instant::now();
-        let below = match &self.judging {
-            Some(judging) if judging.next_look <= now => self.settled_below(),
-            _ => return,
-        };
-        let Some(judging) = &mut self.judging else { return };
-        judging.next_look = now + LOOK;
-        judging.bench.judge.settled(&below);
-        if judging.next_note > now {
-            return;
-        }
-        while judging.telling.try_join_next().is_some() {}
-        judging.between_notes = (judging.between_notes * 2).min(RAREST_NOTE);
-        judging.next_note = Instant::now() + judging.between_notes;
-        let Some(note) = judging.note(self.job.planned.run, &below) else { return };
-        let job = Arc::clone(&self.job);
-        judging.telling.spawn(async move { job.tell_verdict(note).await });
-    }
-
-    /// What is judged of partitions that are handed over is told on the next look.
-    pub(super) fn tell_verdict_soon(&mut self) {
-        if let Some(judging) = &mut self.judging {
-            judging.next_note = Instant::now();
-            judging.next_look = judging.next_note;
-        }
-    }
-
-    /// Tells it now, and comes back when it is told: before a partition is said to be
-    /// finished, and at the end.
-    pub(super) async fn tell_all_of_verdict(&mut self) {
-        let below = self.settled_below();
-        let Some(judging) = &mut self.judging else { return };
-        while judging.telling.join_next().await.is_some() {}
-        if let Some(note) = judging.note(self.job.planned.run, &below) {
-            self.job.tell_verdict(note).await;
-        }
-    }
-
-    /// Hears what others have told, so that what they have judged is not judged again.
-    pub(super) async fn hear_verdicts(&self) -> Result<(), ReplayError> {
-        if self.judging.is_some() { self.job.hear_verdicts().await } else { Ok(()) }
-    }
-
-    /// By partition that is read here, the first offset that is not settled.
-    fn settled_below(&self) -> BTreeMap<u32, u64> {
-        let mut below = self.read_up_to();
-        for flight in self.flights.values() {
-            if let Some(below) = below.get_mut(&flight.place.1) {
-                *below = (*below).min(flight.place.2);
-            }
-        }
-        below
-    }
-
-    // --- refused ---
-
-    /// The request was refused. If the target turns out not to have been down, that is
-    /// its answer.
-    pub(super) fn note_refused(&mut self, ticket: Ticket, outcome: &Outcome) {
-        if self.judging.is_some()
-            && let Some(flight) = self.flights.get_mut(&ticket)
-        {
-            flight.answers.refused = Some(outcome.clone());
-        }
-    }
-
-    /// The target takes connections again, after this long.
-    pub(super) fn judge_refused(&mut self, lasted: Duration) {
-        // One that has never answered is being started.
-        let answered = self.partitions.values().any(|one| one.tally.answered > 0)
-            || self.carry.tally.answered > 0;
-        if lasted >= HICCUP || !answered {
-            self.flights.values_mut().for_each(|flight| flight.answers.refused = None);
-        }
-    }
-
-    /// The request will not be sent again: the refusal is what came of it.
-    pub(super) fn refused_for_good(&mut self, ticket: Ticket) {
-        let (Some(judging), Some(flight)) = (&mut self.judging, self.flights.get_mut(&ticket))
-        else {
-            return;
-        };
-        if let Ok(case) = case(&judging.bench, &self.target, ticket, flight) {
-            judging.queue.push_back(case);
-            judging.start_jobs();
-            // It is counted there.
-            flight.answers.judged_before = true;
-        }
     }
 }
 
@@ -670,7 +517,7 @@ fn case(
             Some(side) if side.outcome.class.is_down() && !side.outcome.written => {
                 return Err("baseline_down");
             }
-            Some(side) => Expected::Sent(side),
+            Some(side) => Expected::Sent(Box::new(side)),
             None => return Err("baseline_missing"),
         },
     };

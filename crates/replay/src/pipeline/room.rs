@@ -260,6 +260,11 @@ impl Pipeline {
         may
     }
 
+    /// Whether so much more can be held as a rule.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.held.kept + self.promised() + bytes <= self.room.bound
+    }
+
     fn promised(&self) -> usize {
         self.assembly.promised()
     }

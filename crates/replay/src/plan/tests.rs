@@ -22,7 +22,9 @@ fn config(settings: &[(&str, &[&str])]) -> Config {
         writes: true,
         allow_production: false,
         read_ahead_bytes: 1 << 20,
+        instance: None,
         drain: Duration::from_secs(1),
+        compare: None,
         outcomes: None,
         settings: settings
             .iter()
@@ -44,7 +46,7 @@ fn stored(run: u32, pass: &str, end: Option<&str>) -> Stored {
         ..Default::default()
     };
     let run_state = Run { plan: Some(plan), end: end.map(ToOwned::to_owned), ..Default::default() };
-    Stored { runs: [(run, run_state)].into() }
+    Stored { runs: [(run, run_state)].into(), ..Stored::default() }
 }
 
 #[test]
@@ -108,7 +110,8 @@ fn limits_count_over_all_starts_and_passes() {
         (2, "1", 1000, vec![(0, 90)]),
     ] {
         let mut one = stored(run, pass, None).runs.remove(&run).unwrap();
-        one.sent.insert("a".to_owned(), sent);
+        let counts = pb::Counts { sent, ..Default::default() };
+        one.counts.insert(("a".to_owned(), 0), counts);
         one.spans.insert("a".to_owned(), spans);
         all.runs.insert(run, one);
     }
@@ -117,6 +120,7 @@ fn limits_count_over_all_starts_and_passes() {
     else {
         panic!()
     };
-    assert_eq!(planned.used_by("a"), Used { sent: 15, time_ns: 170 });
+    // Of the run itself the pipelines keep account.
+    assert_eq!(planned.used_by("a"), Used { sent: 10, time_ns: 170 });
     assert_eq!(planned.used_by("b"), Used::default());
 }

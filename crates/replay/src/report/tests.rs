@@ -32,6 +32,7 @@ fn has_the_keys_of_the_manual() {
         lag_ms: times.lag(),
         agents_missing: Vec::new(),
         targets: [("v2".to_owned(), target)].into(),
+        compare: None,
     };
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["from"], "2023-11-14T22:13:20.000000001Z");

@@ -14,6 +14,7 @@ mod pacing;
 mod patience;
 mod recording;
 mod shadow;
+mod steering;
 mod windows;
 
 use umbra_log::Address;

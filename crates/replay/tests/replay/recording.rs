@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub(crate) use pb::job_entry::Entry as Told;
+use prost::Message;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,8 @@ use umbra_record::{
     select::Selection,
 };
 use umbra_replay::{
-    Config, Late, Order, Pace, Protocol, ReplayError, Report, Stats, Target, WhenDown, Which, run,
+    Config, Late, Order, Pace, Protocol, ReplayError, Report, Stats, Target, WhenDown, Which, plan,
+    run,
 };
 
 use crate::shadow::Shadow;
@@ -45,9 +48,15 @@ impl Recording {
     }
 
     pub(crate) async fn of(partitions: u32) -> Self {
+        Self::with(partitions, &[]).await
+    }
+
+    /// With these properties, if it is on Kafka.
+    pub(crate) async fn with(partitions: u32, kafka: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = crate::address(dir.path());
-        let options = LogOptions { partitions, ..LogOptions::default() };
+        let kafka = kafka.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let options = LogOptions { partitions, kafka: kafka.collect(), ..LogOptions::default() };
         let log = Log::open(&address, options, Mode::Create).await.unwrap();
         let appender = log.appender().await.unwrap();
         Self {
@@ -145,6 +154,33 @@ impl Recording {
         self.appender.flush(Duration::from_secs(10)).await.unwrap();
     }
 
+    /// What an operator writes into the journal of jobs.
+    pub(crate) async fn tell(&self, job: &str, entry: Told) {
+        let entry = pb::JobEntry {
+            job: job.to_owned(),
+            at_ns: now(),
+            entry: Some(entry),
+            ..pb::JobEntry::default()
+        };
+        let journal = self.log.journal("jobs").await.unwrap();
+        journal.append(&entry.encode_to_vec()).await.unwrap();
+    }
+
+    pub(crate) async fn pause(&self, job: &str, paused: bool) {
+        let action = Some(pb::job_steer::Action::Paused(paused));
+        self.tell(job, Told::Steer(pb::JobSteer { run: 0, action })).await;
+    }
+
+    pub(crate) async fn pace(&self, job: &str, pace: pb::pace::Pace) {
+        let action = Some(pb::job_steer::Action::Pace(pb::Pace { pace: Some(pace) }));
+        self.tell(job, Told::Steer(pb::JobSteer { run: 0, action })).await;
+    }
+
+    pub(crate) async fn cancel(&self, job: &str) {
+        let end = pb::JobEnd { run: 0, state: "cancelled".to_owned() };
+        self.tell(job, Told::End(end)).await;
+    }
+
     /// Runs the job to its end.
     pub(crate) async fn replay(&self, config: Config) -> Report {
         self.try_replay(config).await.unwrap()
@@ -152,7 +188,8 @@ impl Recording {
 
     pub(crate) async fn try_replay(&self, config: Config) -> Result<Report, ReplayError> {
         self.flush().await;
-        in_time(run(config, &self.log, Stats::new(), CancellationToken::new())).await
+        let planned = plan(&config, &self.log).await?;
+        in_time(run(config, planned, &self.log, Stats::new(), CancellationToken::new())).await
     }
 
     /// Runs the job beside the test.
@@ -162,7 +199,10 @@ impl Recording {
         let mut task = JoinSet::new();
         task.spawn({
             let (log, stats, stop) = (Arc::clone(&self.log), stats.clone(), stop.clone());
-            async move { run(config, &log, stats, stop).await }
+            async move {
+                let planned = plan(&config, &log).await?;
+                run(config, planned, &log, stats, stop).await
+            }
         });
         Running { task, stats, stop }
     }
@@ -239,7 +279,9 @@ pub(crate) fn config(job: &str, shadows: &[&Shadow]) -> Config {
         writes: true,
         allow_production: false,
         read_ahead_bytes: 64 << 20,
+        instance: None,
         drain: Duration::from_secs(5),
+        compare: None,
         outcomes: None,
         settings: Vec::new(),
     }

@@ -27,6 +27,8 @@ mod patience;
 mod recording;
 #[path = "../replay/shadow.rs"]
 mod shadow;
+#[path = "../replay/steering.rs"]
+mod steering;
 #[path = "../replay/windows.rs"]
 mod windows;
 
