@@ -217,9 +217,8 @@ fn edit(answer: &mut Answer, change: impl FnOnce(String) -> String) {
 }
 
 fn set(answer: &mut Answer, name: &str, change: impl FnOnce(&str) -> String) {
-    for header in answer.headers.iter_mut().filter(|header| header.name == name.as_bytes()) {
+    if let Some(header) = answer.headers.iter_mut().find(|h| h.name == name.as_bytes()) {
         header.value = change(&String::from_utf8_lossy(&header.value)).into();
-        return;
     }
 }
 

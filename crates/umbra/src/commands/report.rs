@@ -51,12 +51,12 @@ pub(crate) fn write(document: &Document, path: &Path) -> Result<(), Failure> {
     let format = Format::of(path).map_err(|problem| Failure::new(Code::Usage, problem))?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
-    fs::write(&beside, document.render(format))
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| {
+    fs::write(&beside, document.render(format)).and_then(|()| fs::rename(&beside, path)).map_err(
+        |error| {
             let _ = fs::remove_file(&beside);
             wrong(&error)
-        })
+        },
+    )
 }
 
 /// How text for people is to be laid out on stdout.
