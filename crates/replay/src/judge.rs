@@ -12,6 +12,9 @@ mod notes;
 mod precheck;
 mod redacted;
 
+#[cfg(test)]
+mod tests;
+
 pub use again::{Again, judge_again};
 pub(crate) use case::{Case, Expected, Facts, Side};
 pub(crate) use companion::{Asked, Bench, Beside, Companion, Exchanges};

@@ -1,5 +1,6 @@
 //! The admin listener: `/metrics` for Prometheus, `/healthz` (the process lives),
-//! `/readyz` (it does its work), `/config` (what it was told, secrets masked).
+//! `/readyz` (it does its work), `/config` (what it was told, secrets masked), and, where
+//! answers are compared, `/report` and `/report.json` (the verdict as of now).
 
 use std::{
     convert::Infallible,
@@ -19,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use umbra_compare::report::{Document, Format};
 
 use crate::exit::{Code, Failure};
 
@@ -33,7 +35,12 @@ pub(crate) struct Shown {
     pub(crate) config: String,
     /// Whether the process does its work now.
     pub(crate) ready: AtomicBool,
+    /// Makes the report as of now, if answers are compared.
+    pub(crate) report: Option<MakeReport>,
 }
+
+/// Makes a report. Takes a while.
+pub(crate) type MakeReport = Box<dyn Fn() -> Option<Document> + Send + Sync>;
 
 impl Shown {
     /// Not ready yet; the registry is still to be filled.
@@ -45,7 +52,7 @@ impl Shown {
         )]);
         // The crate appends `_info` to the name.
         registry.register("umbra_build", "The build that runs", info);
-        Self { registry, config, ready: AtomicBool::new(false) }
+        Self { registry, config, ready: AtomicBool::new(false), report: None }
     }
 }
 
@@ -107,9 +114,9 @@ async fn serve(listener: TcpListener, shown: Arc<Shown>, stop: CancellationToken
         };
         let shown = Arc::clone(&shown);
         connections.spawn(async move {
-            let service = service_fn(|request| {
-                let answer = answer(&shown, &request);
-                async move { Ok::<_, Infallible>(answer) }
+            let service = service_fn(|request: Request<Incoming>| {
+                let shown = Arc::clone(&shown);
+                async move { Ok::<_, Infallible>(respond(shown, request.uri().path()).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -123,10 +130,33 @@ async fn serve(listener: TcpListener, shown: Arc<Shown>, stop: CancellationToken
     }
 }
 
-fn answer(shown: &Shown, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    const TEXT: &str = "text/plain; charset=utf-8";
+async fn respond(shown: Arc<Shown>, path: &str) -> Response<Full<Bytes>> {
+    let form = match path {
+        "/report" => Format::Html,
+        "/report.json" => Format::Json,
+        _ => return answer(&shown, path),
+    };
+    // It takes a while, and others wait for this thread.
+    let made = tokio::task::spawn_blocking(move || {
+        let document = shown.report.as_ref().and_then(|report| report());
+        document.map(|document| document.render(form))
+    });
+    let kind = match form {
+        Format::Json => "application/json",
+        _ => "text/html; charset=utf-8",
+    };
+    match made.await {
+        Ok(Some(text)) => response(StatusCode::OK, kind, text),
+        Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "nothing is compared\n".into()),
+        Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, String::new()),
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn answer(shown: &Shown, path: &str) -> Response<Full<Bytes>> {
     const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let (status, kind, body) = match request.uri().path() {
+    let (status, kind, body) = match path {
         "/metrics" => {
             let mut text = String::new();
             match encode(&mut text, &shown.registry) {
@@ -140,8 +170,12 @@ fn answer(shown: &Shown, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         }
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".into()),
         "/config" => (StatusCode::OK, TEXT, shown.config.clone()),
-        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics /healthz /readyz /config\n".into()),
+        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics /healthz /readyz /config /report\n".into()),
     };
+    response(status, kind, body)
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));

@@ -4,13 +4,16 @@
 mod audit;
 mod capture;
 mod check;
+mod compare;
+mod compared;
+mod explain;
 mod jobs;
 mod log_cat;
 mod log_info;
 mod mirror;
 mod records;
 mod replay;
-mod report;
+pub(crate) mod report;
 
 use std::future::Future;
 
@@ -33,6 +36,8 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         "jobs" => block_on(2, jobs::run(settings)),
         "check" => check::run(settings),
         "completions" => completions(settings),
+        "compare" => block_on(2, compare::run(settings)),
+        "explain" => explain::run(settings),
         "report" => report::run(settings),
         "version" => version(settings),
         other => Err(Failure::new(Code::Bug, format!("`{other}` is not wired"))),

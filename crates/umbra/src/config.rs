@@ -3,12 +3,14 @@
 //! are told at once; nothing is opened or bound here.
 
 mod capture;
+mod compare;
 mod kafka;
 mod planned;
 mod replay;
 mod target;
 
 pub(crate) use capture::{Capture, Shares, Spool, capture};
+pub(crate) use compare::{Telling, judge, telling};
 pub(crate) use replay::{live_replay, replay};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

@@ -5,6 +5,7 @@
 //! ready to use.
 
 mod capture;
+mod compare;
 mod jobs;
 mod log;
 mod replay;
@@ -152,6 +153,8 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     log::TAIL,
     log::AUDIT,
     jobs::JOBS,
+    compare::AGAIN,
+    compare::EXPLAIN,
     report::REPORT,
     log::CHECK,
     log::COMPLETIONS,

@@ -7,6 +7,7 @@
 //! What never comes is not waited for: each wait is bounded in number and in time, and
 //! ends as "not compared" with its reason.
 
+mod early;
 mod missing;
 mod refused;
 mod told;
@@ -24,7 +25,6 @@ use umbra_record::pb;
 use super::{Flight, Phase, Pipeline, Stage, intake::id_of};
 use crate::{
     assembly::Id,
-    clock::nanos,
     config::{Target, WhenDown},
     error::ReplayError,
     judge::{
@@ -36,11 +36,8 @@ use crate::{
     send::Sender,
     tally::Skip,
 };
+use early::Early;
 
-/// Answers kept that came before their request.
-const MAX_EARLY: usize = 1024;
-/// Their bytes.
-const MAX_EARLY_BYTES: usize = 8 << 20;
 /// Cases that one job compares, so that handing over costs little.
 const BATCH: usize = 32;
 /// So many requests without one answer of production: there are none.
@@ -95,28 +92,6 @@ enum Recorded {
     Here(Box<pb::Response>),
     /// It will not be known, and why.
     Never(&'static str),
-}
-
-/// Answers that came before their requests, oldest first.
-#[derive(Default)]
-struct Early {
-    answers: HashMap<Id, pb::Response>,
-    order: VecDeque<(Id, usize)>,
-    bytes: usize,
-}
-
-impl Early {
-    fn keep(&mut self, id: Id, answer: pb::Response, bytes: usize) {
-        if self.answers.insert(id, answer).is_none() {
-            self.order.push_back((id, bytes));
-            self.bytes += bytes;
-        }
-        while self.order.len() > MAX_EARLY || self.bytes > MAX_EARLY_BYTES {
-            let Some((oldest, bytes)) = self.order.pop_front() else { break };
-            self.bytes -= bytes;
-            self.answers.remove(&oldest);
-        }
-    }
 }
 
 impl Answers {
@@ -179,7 +154,7 @@ impl Judging {
             return Recorded::Unwanted;
         }
         self.by_id.insert(id, ticket);
-        match self.early.answers.remove(&id) {
+        match self.early.take(&id) {
             Some(answer) => Recorded::Here(Box::new(answer)),
             None => {
                 *self.unanswered.entry(partition).or_default() += 1;

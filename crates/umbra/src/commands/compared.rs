@@ -1,13 +1,14 @@
 //! What comes of a verdict: text for people, files of the report, what was learned, and
 //! whether what was asked for holds.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use umbra_compare::report::{Document, GateResult, TargetReport, Window};
-use umbra_replay::{ComparedTarget, Report};
+use umbra_replay::{Compared, ComparedTarget, Planned, Report, Stats};
 
 use super::report;
 use crate::{
+    admin::MakeReport,
     config::{Output, Telling},
     exit::{Code, Failure, Outcome},
     output,
@@ -17,13 +18,8 @@ use crate::{
 /// Tells it, everywhere it was asked for. Returns 1 if a condition to fail on holds.
 pub(crate) fn tell(result: &Report, telling: &Telling, form: Output) -> Outcome {
     let Some(compared) = &result.compare else { return Ok(0) };
-    let mut code = 0;
-    for (name, one) in &compared.targets {
-        let gate = telling.gate.as_ref();
-        for sentence in gate.map(|(gate, _)| gate.held(&one.report)).unwrap_or_default() {
-            eprintln!("umbra: --fail-on: {name}: {sentence}");
-            code = 1;
-        }
+    let code = held(compared, telling);
+    for one in compared.targets.values() {
         if let Some(path) = &telling.learn {
             write(path, &one.verdict.to_bytes())?;
         }
@@ -60,12 +56,110 @@ pub(crate) fn document(report: &Report, telling: &Telling) -> Document {
     }
 }
 
+/// Tells what judging again came to.
+pub(crate) fn tell_again(
+    planned: &Planned,
+    log: &str,
+    compared: &Compared,
+    telling: &Telling,
+    form: Output,
+) -> Outcome {
+    let code = held(compared, telling);
+    let target = |(name, one): (&String, &ComparedTarget)| TargetReport {
+        name: name.clone(),
+        url: String::new(),
+        sent: 0,
+        answered: 0,
+        failed: BTreeMap::new(),
+        skipped: BTreeMap::new(),
+        gate: gate(one, telling),
+        compare: one.report.clone(),
+        exchanges: one.exchanges.clone(),
+    };
+    let document = Document {
+        created: Some(values::show_instant(now())),
+        umbra: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        job: planned.job.clone(),
+        run: Some(u64::from(planned.run)),
+        log: log.to_owned(),
+        window: Window {
+            from: planned.from_ns.map(values::show_instant),
+            to: planned.to_ns.map(values::show_instant),
+            mode: Some("judged again".to_owned()),
+        },
+        targets: compared.targets.iter().map(target).collect(),
+        baseline: compared.baseline.clone(),
+        noise: compared.noise.clone(),
+        ..Document::default()
+    };
+    for path in &telling.reports {
+        report::write(&document, path)?;
+    }
+    match form {
+        Output::Text => output::text(&document.terminal(&report::terminal()))?,
+        Output::Json => {
+            let object = compared
+                .to_json()
+                .map_err(|error| Failure::new(Code::Bug, format!("result: {error}")))?;
+            output::json(&object)?;
+        }
+    }
+    Ok(code)
+}
+
+/// Says which conditions to fail on hold; 1 if any does.
+fn held(compared: &Compared, telling: &Telling) -> u8 {
+    let mut code = 0;
+    for (name, one) in &compared.targets {
+        for sentence in gate(one, telling).map(|gate| gate.held).unwrap_or_default() {
+            eprintln!("umbra: --fail-on: {name}: {sentence}");
+            code = 1;
+        }
+    }
+    code
+}
+
+fn gate(one: &ComparedTarget, telling: &Telling) -> Option<GateResult> {
+    let (gate, asked) = telling.gate.as_ref()?;
+    Some(GateResult { asked: asked.clone(), held: gate.held(&one.report) })
+}
+
+/// What makes a report while the job runs.
+pub(crate) fn live(stats: &Stats, job: &str, log: &str) -> Option<MakeReport> {
+    let (stats, job, log) = (stats.clone(), job.to_owned(), log.to_owned());
+    Some(Box::new(move || {
+        let compared = stats.compared()?;
+        let states = stats.snapshot();
+        let targets = compared.targets.iter().map(|(name, one)| {
+            let state = states.get(name).cloned().unwrap_or_default();
+            TargetReport {
+                name: name.clone(),
+                url: String::new(),
+                sent: state.sent,
+                answered: state.answered,
+                failed: BTreeMap::new(),
+                skipped: BTreeMap::new(),
+                gate: None,
+                compare: one.report.clone(),
+                exchanges: one.exchanges.clone(),
+            }
+        });
+        Some(Document {
+            created: Some(values::show_instant(now())),
+            umbra: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            job: job.clone(),
+            log: log.clone(),
+            window: Window { mode: Some("as of now".to_owned()), ..Window::default() },
+            targets: targets.collect(),
+            baseline: compared.baseline,
+            noise: compared.noise,
+            ..Document::default()
+        })
+    }))
+}
+
 fn target(name: &str, one: &ComparedTarget, report: &Report, telling: &Telling) -> TargetReport {
     let sent = report.targets.get(name);
-    let gate = telling
-        .gate
-        .as_ref()
-        .map(|(gate, asked)| GateResult { asked: asked.clone(), held: gate.held(&one.report) });
     TargetReport {
         name: name.to_owned(),
         url: sent.map(|sent| sent.url.clone()).unwrap_or_default(),
@@ -73,7 +167,7 @@ fn target(name: &str, one: &ComparedTarget, report: &Report, telling: &Telling) 
         answered: sent.map_or(0, |sent| sent.answered),
         failed: sent.map(|sent| sent.failed.clone()).unwrap_or_default(),
         skipped: sent.map(|sent| sent.skipped.clone()).unwrap_or_default(),
-        gate,
+        gate: gate(one, telling),
         compare: one.report.clone(),
         exchanges: one.exchanges.clone(),
     }

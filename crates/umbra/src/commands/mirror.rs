@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::{Config, Stats};
+use umbra_replay::{Baseline, Config, Stats};
 
 use super::{
     capture::{self, Agent},
-    replay,
+    compared, replay,
 };
 use crate::{
     admin,
@@ -26,8 +26,15 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let log = config::log(&mut settings);
     let capture = config::capture(&mut settings, run.drain);
     let replay = config::live_replay(&mut settings, run.drain);
+    let telling = config::telling(&mut settings);
     if let (Some(capture), Some(replay)) = (&capture, &replay) {
         refuse_production(&mut settings, capture, replay);
+    }
+    let recorded = replay.as_ref().and_then(|replay| replay.compare.as_ref());
+    if recorded.is_some_and(|compare| compare.baseline == Baseline::Recorded)
+        && settings.text("responses") == Some("off")
+    {
+        settings.problem("responses", "off leaves nothing to --compare with");
     }
     let all = log.zip(capture).zip(replay);
     let ((mut log, mut capture), replay) = config::all_there(&settings, all)?;
@@ -37,10 +44,11 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let signals = signals::watch(stop.clone())?;
     let log = Log::open(&log.address, log.options, Mode::Create).await?;
     // The plan comes first: every request the agent will record is meant.
-    umbra_replay::plan(&replay, &log).await?;
+    let planned = umbra_replay::plan(&replay, &log).await?;
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
     stats.register(&mut shown.registry);
+    shown.report = compared::live(&stats, &replay.job, log.name());
     let agent = Agent::start(capture, &run, shown, &log, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, job = replay.job, "mirroring");
 
@@ -57,7 +65,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         report
     };
     let replayed = async {
-        let result = replay::watched(replay, &log, &stats, &replay_stop).await;
+        let result = replay::watched(replay, planned, &log, &stats, &replay_stop).await;
         if let Err(failure) = &result {
             // Production is served on: only the shadow goes without.
             tracing::error!(%failure, "nothing is mirrored any more; requests are still recorded");
@@ -90,7 +98,10 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
             output::text(&replay::as_text(&replayed))?;
         }
     }
-    replay::code(&replayed).map_err(|message| Failure::new(Code::Unavailable, message))
+    let told = compared::tell(&replayed, &telling, form)?;
+    replay::code(&replayed)
+        .map(|code| if code == 0 { told } else { code })
+        .map_err(|message| Failure::new(Code::Unavailable, message))
 }
 
 /// A mirror whose target is its own upstream would double production's load.

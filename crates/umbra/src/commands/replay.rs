@@ -8,8 +8,9 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::{Config, Ended, ReplayError, Report, Stats, Which};
+use umbra_replay::{Config, Ended, Planned, ReplayError, Report, Stats, Which};
 
+use super::compared;
 use crate::{
     admin,
     config::{self, Output},
@@ -26,6 +27,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let log = config::log(&mut settings);
     let dry = settings.on("dry-run");
     let replay = config::replay(&mut settings, run.drain);
+    let telling = config::telling(&mut settings);
     let (log, replay) = config::all_there(&settings, log.zip(replay))?;
 
     let stop = CancellationToken::new();
@@ -38,6 +40,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
     stats.register(&mut shown.registry);
+    shown.report = compared::live(&stats, &replay.job, log.name());
     let shown = Arc::new(shown);
     let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
     let ready = ready::Ready { listen: Vec::new(), admin: admin.address, pid: std::process::id() };
@@ -46,10 +49,10 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         output::text(&format!("job {}\n", replay.job))?;
     }
     // With the plan its start is fixed: what is recorded from now on is meant.
-    umbra_replay::plan(&replay, &log).await?;
+    let planned = umbra_replay::plan(&replay, &log).await?;
     shown.ready.store(true, Ordering::Release);
     ready::write(run.ready_file.as_deref(), &ready)?;
-    let report = watched(replay, &log, &stats, &stop).await;
+    let report = watched(replay, planned, &log, &stats, &stop).await;
     admin.end().await;
     signals.abort();
     let report = report?;
@@ -57,18 +60,22 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         Output::Json => output::json(&as_json(&report)?)?,
         Output::Text => output::text(&as_text(&report))?,
     }
-    code(&report).map_err(|message| Failure::new(Code::Unavailable, message))
+    let told = compared::tell(&report, &telling, form)?;
+    code(&report)
+        .map(|code| if code == 0 { told } else { code })
+        .map_err(|message| Failure::new(Code::Unavailable, message))
 }
 
 /// Runs the job with progress, heartbeat and hints.
 pub(crate) async fn watched(
     config: Config,
+    planned: Planned,
     log: &Log,
     stats: &Stats,
     stop: &CancellationToken,
 ) -> Result<Report, Failure> {
     let bar = progress::Bar::new();
-    let work = umbra_replay::run(config, log, stats.clone(), stop.clone());
+    let work = umbra_replay::run(config, planned, log, stats.clone(), stop.clone());
     let work = heartbeat::during(Box::pin(work), |seconds| beat(stats, seconds));
     Ok(bar.during(stats, work).await?)
 }
@@ -172,6 +179,7 @@ pub(crate) fn as_text(report: &Report) -> String {
                 report.job
             )
         }
+        Ended::Cancelled => format!("job {} was cancelled", report.job),
         Ended::CutShort => format!("job {} was cut short: run it again to go on", report.job),
         Ended::GaveUp { targets } => {
             format!("job {} gave up: {} stayed down", report.job, targets.join(", "))
@@ -220,7 +228,7 @@ fn list(title: &str, counts: &BTreeMap<String, u64>) -> String {
 /// The exit code of a replay that ran; `Err` with what gave up.
 pub(crate) fn code(report: &Report) -> Result<u8, String> {
     match &report.ended {
-        Ended::Done | Ended::AlreadyDone => Ok(0),
+        Ended::Done | Ended::AlreadyDone | Ended::Cancelled => Ok(0),
         Ended::CutShort if report.mode == "live" => Ok(0),
         Ended::CutShort => Ok(Code::CutShort as u8),
         Ended::GaveUp { targets } => Err(format!(

@@ -16,6 +16,9 @@ const ONLY_WITH_COMPARE: &[&str] = &[
     "ignore",
     "tolerate",
     "array-key",
+    "json-strings",
+    "descriptors",
+    "openapi",
     "endpoint",
     "alpha",
     "share",
@@ -61,7 +64,12 @@ pub(super) fn compare(settings: &mut Settings, targets: &[Target]) -> Option<Arc
 pub(crate) fn judge(settings: &mut Settings, recorded: bool) -> Option<Compare> {
     let rules = rules(settings);
     let sureness = sureness(settings, recorded);
-    let endpoints = settings.texts("endpoint").to_vec();
+    let mut endpoints = settings.texts("endpoint").to_vec();
+    let described = settings.read("openapi", |path| {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        umbra_compare::openapi(&text)
+    });
+    endpoints.extend(described.unwrap_or_default());
     let blank = match Verdict::new(sureness).with_endpoints(&endpoints) {
         Ok(blank) => Some(blank),
         Err(problems) => {
@@ -91,14 +99,18 @@ pub(crate) fn telling(settings: &mut Settings) -> Telling {
 fn rules(settings: &mut Settings) -> Option<Rules> {
     let mut lines = settings.texts("ignore").to_vec();
     lines.extend(settings.texts("tolerate").iter().cloned());
-    for text in settings.texts("array-key").to_vec() {
-        match text.trim().rsplit_once(char::is_whitespace) {
-            Some((field, key)) => lines.push(format!("{field} key={key}")),
-            None => settings.problem("array-key", format!("`{text}`: expected FIELD KEY")),
-        }
-    }
+    lines.extend(settings.read_all("array-key", Rules::array_key));
+    lines.extend(settings.read_all("json-strings", Rules::json_strings));
+    let descriptors =
+        settings.read("descriptors", |path| std::fs::read(path).map_err(|error| error.to_string()));
     match Rules::new(&lines) {
-        Ok(rules) => Some(rules),
+        Ok(rules) => match descriptors {
+            None => Some(rules),
+            Some(set) => rules
+                .with_descriptors(&set)
+                .map_err(|problem| settings.problem("descriptors", problem))
+                .ok(),
+        },
         Err(problems) => {
             problems.into_iter().for_each(|problem| settings.trouble(problem));
             None

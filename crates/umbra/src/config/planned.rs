@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use umbra_record::hash;
-use umbra_replay::{Config, Late, Order, Pace, Protocol, Target};
+use umbra_replay::{Baseline, Config, Late, Order, Pace, Protocol, Target};
 
 use crate::settings::{Settings, values};
 
@@ -43,6 +43,14 @@ pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<
         if !rules.is_empty() {
             all.push((name, rules));
         }
+    }
+    // Where the baseline is production's recorded answers, comparing changes nothing that
+    // is sent.
+    if let Some(compare) = &config.compare {
+        if let Baseline::Target(name) = &compare.baseline {
+            all.push(("baseline", vec![name.clone()]));
+        }
+        all.extend(compare.noise.iter().map(|name| ("noise", vec![name.clone()])));
     }
     let mut targets: Vec<String> = config.targets.iter().map(target).collect();
     targets.sort();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use umbra_replay::{Config, Late, Order, Pace, Stage, Which};
 
-use super::{planned::planned, selection, target, window};
+use super::{compare::compare, planned::planned, selection, target, window};
 use crate::settings::{Settings, values};
 
 /// Reads the settings of a replay.
@@ -36,6 +36,7 @@ fn config(settings: &mut Settings, which: Which, drain: Duration) -> Option<Conf
     if read_ahead < 1 << 20 {
         settings.problem("read-ahead", "less than 1MiB");
     }
+    let targets = target::all(settings, which == Which::Live);
     let mut config = Config {
         job: job(settings),
         again: settings.on("again"),
@@ -45,11 +46,13 @@ fn config(settings: &mut Settings, which: Which, drain: Duration) -> Option<Conf
         duration: settings.read("duration", values::some_duration),
         repeat: settings.read("loop", values::count).unwrap_or(1),
         selection: selection(settings, "replay"),
-        targets: target::all(settings, which == Which::Live),
+        compare: compare(settings, &targets),
+        targets,
         late: settings.read("late", late).unwrap_or(Late::Send),
         writes: settings.read("writes", writes).unwrap_or(true),
         allow_production: settings.on("allow-production"),
         read_ahead_bytes: read_ahead as usize,
+        instance: instance(settings),
         outcomes: settings.text("outcomes").map(PathBuf::from),
         settings: Vec::new(),
         which,
@@ -70,6 +73,17 @@ fn job(settings: &mut Settings) -> String {
         Ok(text.to_owned())
     });
     named.unwrap_or_else(|| format!("job-{}-{}", values::stamp(), std::process::id()))
+}
+
+/// A name among the members of a job's groups.
+fn instance(settings: &mut Settings) -> Option<String> {
+    settings.read("instance-id", |text| {
+        let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > 200 || !text.chars().all(fit) {
+            return Err("expected up to 200 letters, digits, -, _ and .".into());
+        }
+        Ok(text.to_owned())
+    })
 }
 
 fn pace(settings: &mut Settings, live: bool) -> Pace {

@@ -1,7 +1,41 @@
 //! Flags of `compare`, and those it shares with `replay` and `mirror`: how answers are
 //! compared, what does not count, and what is told of it.
 
-use super::Flag;
+use super::{CommandSpec, Flag, capture::SELECT, log::WHERE};
+
+/// `umbra compare`.
+pub(super) const AGAIN: CommandSpec = CommandSpec {
+    name: "compare",
+    about: "Judge the recorded outcomes of a job again, by other rules; nothing is sent",
+    examples: "Examples:
+  umbra compare umbra-log --job friday --ignore 'GET /users/{id} body.updated'
+  umbra compare kafka://kafka-1:9092/requests --job friday --outcomes out.jsonl --report friday.html",
+    flags: &[WHERE, OF_JOB, JUDGE],
+};
+
+/// `umbra explain`.
+pub(super) const EXPLAIN: CommandSpec = CommandSpec {
+    name: "explain",
+    about: "Which rule decides about a request, and which rules of comparing apply to it",
+    examples: "Example:
+  umbra explain 'GET /users/7 Host: shop.example' --path '/users*' --ignore 'GET /users/{id} body.age'",
+    flags: &[REQUEST, SELECT, JUDGE],
+};
+
+const REQUEST: &[Flag] = &[Flag::argument(
+    "REQUEST",
+    "REQUEST",
+    "METHOD PATH, then header fields as NAME: VALUE, separated by spaces",
+)];
+
+const OF_JOB: &[Flag] = &[
+    Flag::value("job", "NAME", "Name of the job"),
+    Flag::value(
+        "outcomes",
+        "FILE",
+        "Its outcomes (default: the file that its first start was told to write)",
+    ),
+];
 
 /// Whether, and with whose answers.
 pub(super) const COMPARE: &[Flag] = &[
@@ -51,11 +85,26 @@ pub(super) const JUDGE: &[Flag] = &[
     .under("Compare"),
     Flag::value(
         "array-key",
-        "[METHOD PATH] FIELD KEY",
-        "Match the elements of this array by their member KEY instead of by place, such as 'body.items id'",
+        "[METHOD PATH] FIELD=NAME",
+        "Match the elements of this array by their member NAME instead of by place, such as items=id",
     )
     .many()
     .under("Compare"),
+    Flag::value(
+        "json-strings",
+        "[METHOD PATH] FIELD",
+        "The string at this field holds JSON, which is compared by structure",
+    )
+    .many()
+    .under("Compare"),
+    Flag::value(
+        "descriptors",
+        "FILE",
+        "Types of gRPC's messages: a FileDescriptorSet, as protoc --include_imports --descriptor_set_out writes it",
+    )
+    .under("Compare"),
+    Flag::value("openapi", "FILE", "Endpoints from an OpenAPI description, JSON or YAML")
+        .under("Compare"),
     Flag::value(
         "endpoint",
         "METHOD PATH",

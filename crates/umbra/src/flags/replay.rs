@@ -3,6 +3,7 @@
 use super::{
     CommandSpec, Flag,
     capture::{LOG, LOG_WRITING, PROXY, RECORD, RUN, SELECT},
+    compare::{COMPARE, JUDGE},
 };
 
 /// `umbra replay`.
@@ -14,7 +15,7 @@ pub(super) const REPLAY: CommandSpec = CommandSpec {
   umbra replay --from -1h --speed 10 --target v2=http://v2:8080 --job friday
   umbra replay --from '2026-11-22 10:00' --to '2026-11-22 11:00' --rate 500/s --target http://v2:8080
   umbra replay --dry-run --target http://v2:8080",
-    flags: &[WHICH, WHEN, TARGET, SELECT, LOG, RUN],
+    flags: &[WHICH, WHEN, TARGET, COMPARE, JUDGE, SELECT, LOG, RUN],
 };
 
 /// `umbra mirror`.
@@ -23,7 +24,7 @@ pub(super) const MIRROR: CommandSpec = CommandSpec {
     about: "Capture and live replay in one process, through the log",
     examples: "Example:
   umbra mirror --listen :8000 --upstream http://127.0.0.1:9001 --target http://127.0.0.1:9002",
-    flags: &[PROXY, TARGET, MIRROR_WHEN, SELECT, RECORD, LOG, LOG_WRITING, RUN],
+    flags: &[PROXY, TARGET, COMPARE, JUDGE, MIRROR_WHEN, SELECT, RECORD, LOG, LOG_WRITING, RUN],
 };
 
 /// Which part of the log, under which name.
@@ -31,6 +32,7 @@ const WHICH: &[Flag] = &[
     JOB,
     Flag::switch("again", "Start a new run of a job that is finished").under("Job"),
     Flag::switch("adopt", "Take the stored plan of the job although the flags differ").under("Job"),
+    INSTANCE,
     Flag::switch("live", "What is recorded from now on, until stopped").under("Job"),
     Flag::value(
         "from",
@@ -64,6 +66,13 @@ const JOB: Flag = Flag::value(
     "job",
     "NAME",
     "Name of the job: the same name goes on where it stopped (default: a new name, printed)",
+)
+.under("Job");
+
+const INSTANCE: Flag = Flag::value(
+    "instance-id",
+    "ID",
+    "On Kafka: a name of this replica, the same at each start and unlike the others'. A restart within the session timeout moves no partition; one that never comes back is replaced only after it",
 )
 .under("Job");
 

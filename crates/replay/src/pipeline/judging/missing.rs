@@ -6,7 +6,7 @@ use super::Recorded;
 use crate::{
     clock::nanos,
     order::Ticket,
-    pipeline::{Flight, Pipeline},
+    pipeline::{Flight, Pipeline, intake::id_of},
 };
 
 /// Requests whose shadow has answered and production's answer has not been met yet.
