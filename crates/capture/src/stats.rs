@@ -32,7 +32,10 @@ pub struct Stats {
 pub struct Snapshot {
     /// Requests whose head was accepted.
     pub requests: u64,
-    /// Those durable in the log, or kept in the spool.
+    /// Those handed to the log or the spool and not lost there: durable, or about to be.
+    pub accepted: u64,
+    /// Those durable in the log, or kept in the spool. One whose body is still being
+    /// received is none of them yet. Never goes down.
     pub recorded: u64,
     /// Those the selection left out.
     pub not_selected: u64,
@@ -137,6 +140,7 @@ impl Stats {
         for lane in self.lanes() {
             // What is decided is read before what was begun, so that `requests`
             // is never the smaller.
+            sum.accepted += lane.accepted.get();
             sum.recorded += lane.recorded.get();
             sum.not_selected += lane.not_selected.get();
             sum.connections += lane.connections.get();

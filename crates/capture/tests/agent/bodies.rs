@@ -184,7 +184,7 @@ fn a_request_that_stays_open_is_written_as_it_stands_and_then_its_rest() {
     let mut client = agent.connect();
     client.send("POST /o HTTP/1.1\r\nHost: a\r\nContent-Length: 220000\r\n\r\n");
     client.send(&noise[..70_000]);
-    until("it is written", || agent.stats.snapshot().recorded == 1);
+    until("it is written", || agent.stats.snapshot().accepted == 1);
     client.send(&noise[70_000..180_000]);
     client.send(&noise[180_000..]);
     assert!(client.answer().body == noise);
@@ -212,7 +212,7 @@ fn an_open_request_that_is_broken_off_is_closed_as_aborted() {
     });
     let mut client = agent.connect();
     client.send("POST /o HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nbegin");
-    until("it is written", || agent.stats.snapshot().recorded == 1);
+    until("it is written", || agent.stats.snapshot().accepted == 1);
     client.send("more");
     drop(client);
     let ended = agent.end();

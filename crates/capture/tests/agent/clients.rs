@@ -160,6 +160,7 @@ fn metrics_have_the_documented_names() {
     client.answer();
     // The answer is recorded right after the client has it.
     until("nothing is held", || agent.stats.snapshot().tee_bytes == 0);
+    until("it is durable", || agent.stats.snapshot().recorded == 1);
     let mut registry = prometheus_client::registry::Registry::default();
     agent.stats.register(&mut registry);
     let mut text = String::new();
@@ -170,6 +171,7 @@ fn metrics_have_the_documented_names() {
         "umbra_capture_not_selected_total 0\n",
         "umbra_capture_refused_total{reason=",
         "umbra_capture_tee_bytes 0\n",
+        "umbra_capture_spool_bytes 0\n",
         "umbra_capture_upstream_seconds_count 1\n",
         "umbra_capture_upstream_seconds_bucket{le=\"+Inf\"} 1\n",
     ] {

@@ -537,7 +537,7 @@ fn an_open_request_that_outgrows_the_budget_is_closed_and_counted() {
     let noise = noise(1_000_000);
     let mut client = agent.connect();
     client.send("POST /o HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
-    until("it is written", || agent.stats.snapshot().recorded == 1);
+    until("it is written", || agent.stats.snapshot().accepted == 1);
     client.send(&noise[1..]);
     assert_eq!(client.answer().status, 200);
     let ended = agent.end();
