@@ -1,6 +1,7 @@
 //! What the tests are made of: processes that are always ended, a client and a
 //! shadow that see raw bytes, and waiting on conditions.
 
+pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod cluster;
