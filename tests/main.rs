@@ -9,6 +9,7 @@ mod support;
 
 mod audit;
 mod bad_input;
+mod compare;
 mod clients;
 mod faults;
 mod golden;
