@@ -1,0 +1,3 @@
+module example.com/umbrashadow
+
+go 1.21
