@@ -145,6 +145,9 @@ impl Properties {
     pub(super) fn member(&self, group: &str) -> ClientConfig {
         let mut config = self.reader();
         config.set("group.id", group).set("partition.assignment.strategy", "cooperative-sticky");
+        // Members hear of a rebalance with a heartbeat, twice while partitions move: what
+        // moves has no reader meanwhile.
+        self.unless_set(&mut config, "heartbeat.interval.ms", "500");
         config
     }
 

@@ -364,7 +364,7 @@ impl Pipeline {
             (Why::Steered | Why::Earlier, Some(clock)) => clock.what.target.clone(),
             _ => name.clone(),
         };
-        let told = run.position(name).max(self.carry.pacer.position());
+        let told = run.position(name).max(self.carry.pacer.position()).max(self.sent_so_far());
         let (t0_ns, rate_position) = match why {
             Why::First | Why::GoOn => (first, told),
             Why::Back | Why::Earlier => (first, self.carry.pacer.position()),

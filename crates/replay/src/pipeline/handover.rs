@@ -61,6 +61,13 @@ impl Pipeline {
         self.sent_elsewhere = others.map(|(_, counts)| counts.sent).sum();
     }
 
+    /// What was sent by everybody, as far as is known.
+    pub(super) fn sent_so_far(&self) -> u64 {
+        let before = self.job.planned.used_by(&self.target.name).sent;
+        let here = self.partitions.values().filter(|one| one.is_held() || one.is_counted());
+        before + self.sent_elsewhere + here.map(Partition::sent).sum::<u64>()
+    }
+
     /// Whether as many as were asked for have been sent, or are on their way.
     pub(super) fn is_used_up(&self) -> bool {
         let Some(limit) = self.job.config.limit else { return false };
