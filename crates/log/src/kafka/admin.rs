@@ -166,7 +166,8 @@ impl Admin {
     }
 
     /// Offsets by time, where the beginning and the end are times too. Partitions
-    /// without such a record are left out.
+    /// without such a record are left out. While a partition changes its leader, or
+    /// has none yet, it is asked again.
     async fn list(
         self: &Arc<Self>,
         name: &str,
@@ -179,24 +180,25 @@ impl Admin {
                 .add_partition_offset(name, partition as i32, at)
                 .map_err(|error| LogError::Unusable(format!("{name}/{partition}: {error}")))?;
         }
-        let answer = self
-            .blocking("asking for offsets", move |client, timeout| {
-                client.offsets_for_times(query, timeout)
-            })
-            .await?;
-        let mut offsets = BTreeMap::new();
-        for one in answer.elements() {
-            if let Err(error) = one.error() {
-                let doing = format!("asking for an offset of {name}/{}", one.partition());
-                return Err(explain(&doing, self.properties.brokers(), &error, None));
-            }
-            if let (Offset::Offset(offset), Ok(partition)) =
-                (one.offset(), u32::try_from(one.partition()))
-            {
-                offsets.insert(partition, offset.max(0) as u64);
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let query = query.clone();
+            let answer = self
+                .blocking("asking for offsets", move |client, timeout| {
+                    client.offsets_for_times(query, timeout)
+                })
+                .await?;
+            match offsets(&answer) {
+                Ok(offsets) => return Ok(offsets),
+                Err((_, error)) if between_leaders(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(STEP).await;
+                }
+                Err((partition, error)) => {
+                    let doing = format!("asking for an offset of {name}/{partition}");
+                    return Err(explain(&doing, self.properties.brokers(), &error, None));
+                }
             }
         }
-        Ok(offsets)
     }
 
     /// Looks for the topic, until the deadline, or until it is known that looking
@@ -432,4 +434,26 @@ impl Found {
             partitions: (!partitions.is_empty()).then_some((partitions.len() as u32, replicas)),
         })
     }
+}
+
+/// The offsets that were asked for, or the first partition without one and why.
+fn offsets(answer: &TopicPartitionList) -> Result<BTreeMap<u32, u64>, (i32, KafkaError)> {
+    let mut offsets = BTreeMap::new();
+    for one in answer.elements() {
+        one.error().map_err(|error| (one.partition(), error))?;
+        if let (Offset::Offset(offset), Ok(partition)) =
+            (one.offset(), u32::try_from(one.partition()))
+        {
+            offsets.insert(partition, offset.max(0) as u64);
+        }
+    }
+    Ok(offsets)
+}
+
+/// Whether a partition is about to have another leader.
+fn between_leaders(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable)
+    )
 }

@@ -96,7 +96,7 @@ async fn a_damaged_chunk_is_told_with_its_place_and_passed() {
     let mut again = group(&log, "g", Start::Earliest);
     match event(&mut again).await {
         Event::Assigned(at) => {
-            assert_eq!(at.iter().map(|one| one.offset).collect::<Vec<_>>(), [800; 3])
+            assert_eq!(at.iter().map(|one| one.offset).collect::<Vec<_>>(), [800; 3]);
         }
         other => panic!("{other:?}"),
     }

@@ -528,7 +528,7 @@ async fn added_partitions_are_found_and_read_from_their_beginning() {
             match next_of(&mut tail).await {
                 Event::Delivery(one) => new.entry(one.partition).or_default().push(one.offset),
                 Event::Assigned(list) => {
-                    assert!(list.iter().all(|one| one.offset == 0), "{list:?}")
+                    assert!(list.iter().all(|one| one.offset == 0), "{list:?}");
                 }
                 other => panic!("{other:?}"),
             }

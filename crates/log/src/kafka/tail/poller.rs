@@ -197,7 +197,7 @@ impl Poller {
             KafkaError::MessageConsumption(Code::GroupAuthorizationFailed)
                 if !self.settings.grouped => {}
             error if passes(error) || self.consumer.context().passes(error) => {
-                tracing::debug!(%error, "reading goes on")
+                tracing::debug!(%error, "reading goes on");
             }
             error => self.fail("reading the log", error),
         }

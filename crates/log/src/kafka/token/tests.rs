@@ -73,6 +73,7 @@ fn a_token_is_renewed_before_it_expires_and_failures_are_retried() {
             Err(why) => assert!(why.contains("sorry"), "{why}"),
         }
         assert!(std::time::Instant::now() < deadline);
+        #[expect(clippy::disallowed_methods, reason = "between two looks at a condition")]
         thread::sleep(Duration::from_millis(20));
     }
     // Dropping it ends a command that runs.
