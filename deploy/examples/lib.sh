@@ -50,7 +50,8 @@ wait_until() {
 start() {
     local name=$1 guard=()
     shift
-    if setpriv --pdeathsig TERM true 2>/dev/null; then guard=(setsid setpriv --pdeathsig TERM); fi
+    if setsid true 2>/dev/null; then guard=(setsid); fi
+    if setpriv --pdeathsig TERM true 2>/dev/null; then guard+=(setpriv --pdeathsig TERM); fi
     "${guard[@]}" "$@" >>"$work/$name.log" 2>&1 </dev/null &
     pid[$name]=$!
     order+=("$name")
@@ -138,15 +139,15 @@ value = json.loads(sys.stdin.read().strip().splitlines()[-1])
 print(eval("value" + sys.argv[1] if sys.argv[1][:1] == "[" else sys.argv[1]))' "$1"
 }
 
-need() {
-    command -v "$1" >/dev/null || fails "$1 is at hand${2:+ ($2)}"
-}
-
 # Whether Python has these modules.
 need_modules() {
     "$python" -c "import $1" 2>>"$work/python.log" ||
         fails "$python has the modules $1 (pip install $2; or PYTHON=… for another Python)"
 }
+
+for program in "$umbra" "$python" curl; do
+    command -v "$program" >/dev/null || fails "$program is at hand (PATH; UMBRA=… and PYTHON=… name others)"
+done
 
 # --- the parts ---
 
