@@ -23,7 +23,7 @@ const STEER: &[Flag] = &[
         "ACTION",
         "list (default), show, pause, resume, rate, cancel or delete",
     ),
-    Flag::argument("NAME", "NAME", "The job"),
+    Flag::argument("NAME", "NAME", "Name of the job"),
     Flag::argument(
         "PACE",
         "R|max|Xx",
