@@ -63,13 +63,13 @@ impl Browser {
             events: Vec::new(),
             _profile: profile,
         };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let id = &target["targetId"];
         let session =
-            browser.call("Target.attachToTarget", json!({ "targetId": id, "flatten": true }));
+            browser.call("Target.attachToTarget", &json!({ "targetId": id, "flatten": true }));
         browser.session = Some(session["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Page", "Runtime", "Network", "Log"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser
     }
@@ -80,10 +80,10 @@ impl Browser {
         self.resize(width, 900);
         let scheme = if dark { "dark" } else { "light" };
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
-        self.call("Emulation.setEmulatedMedia", json!({ "features": [feature] }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
         self.events.clear();
         let url = format!("file://{}", file.display());
-        self.call("Page.navigate", json!({ "url": url }));
+        self.call("Page.navigate", &json!({ "url": url }));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.receive("the page to load");
             self.events.push(event);
@@ -95,7 +95,7 @@ impl Browser {
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let params =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let result = self.call("Runtime.evaluate", params);
+        let result = self.call("Runtime.evaluate", &params);
         let exception = result.get("exceptionDetails");
         assert!(exception.is_none(), "{expression}: {exception:?}");
         result["result"]["value"].clone()
@@ -120,14 +120,14 @@ impl Browser {
             let params = json!({
                 "type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code,
             });
-            self.call("Input.dispatchKeyEvent", params);
+            self.call("Input.dispatchKeyEvent", &params);
         }
     }
 
     /// Puts text where the cursor is.
     #[track_caller]
     pub(crate) fn type_text(&mut self, text: &str) {
-        self.call("Input.insertText", json!({ "text": text }));
+        self.call("Input.insertText", &json!({ "text": text }));
     }
 
     /// A picture of the page's first screens, into a file.
@@ -135,7 +135,7 @@ impl Browser {
     pub(crate) fn picture(&mut self, width: u32, file: &Path) {
         let height = self.eval("document.documentElement.scrollHeight").as_u64().unwrap_or(900);
         self.resize(width, height.clamp(900, 4000) as u32);
-        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let picture = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
         let data = picture["data"].as_str().unwrap();
         let mut decode = Command::new("base64");
         let decode =
@@ -163,11 +163,11 @@ impl Browser {
         let params = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
         });
-        self.call("Emulation.setDeviceMetricsOverride", params);
+        self.call("Emulation.setDeviceMetricsOverride", &params);
     }
 
     #[track_caller]
-    fn call(&mut self, method: &str, params: Value) -> Value {
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
         if let Some(session) = &self.session {
