@@ -314,7 +314,7 @@
 
   function toggle(entry, target, open) {
     const now = open === undefined ? entry.detail.hidden : open;
-    if (now && !entry.detail.hasChildNodes()) entry.detail.append(...details(entry.finding, target));
+    if (now && !entry.detail.hasChildNodes()) fill(entry.detail, {}, details(entry.finding, target));
     entry.detail.hidden = !now;
     entry.button.setAttribute("aria-expanded", now);
   }
