@@ -518,3 +518,63 @@ fn a_live_comparison_is_seen_while_it_runs() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.json()["compare"]["verdict"], "different");
 }
+
+#[test]
+fn a_mirror_compares_too() {
+    let v1 = Api::start(|request| shop(request, false));
+    let v2 = Api::start(|request| shop(request, true));
+    let log = TestLog::file();
+    let mirror = Umbra::new("mirror")
+        .flag("listen", "127.0.0.1:0")
+        .flag("upstream", v1.url())
+        .flag("target", v2.url())
+        .flag("log", log.arg())
+        .flag("compare", "")
+        .flag("fail-on", "different")
+        .flag("output", "json")
+        .start();
+    drive(mirror.listen(), &numbered("missing", 100));
+    let ended = mirror.stop();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let result = ended.json();
+    let compare = &result["replay"]["compare"];
+    assert_eq!(compare["verdict"], "different", "{compare}");
+    assert_eq!(compare["compared"], 100, "{compare}");
+
+    let off = Umbra::new("mirror")
+        .flag("listen", "127.0.0.1:0")
+        .flag("upstream", v1.url())
+        .flag("target", v2.url())
+        .flag("compare", "")
+        .flag("responses", "off")
+        .run();
+    assert_eq!(off.code, Some(64), "{}", off.stderr);
+}
+
+#[test]
+fn flags_that_cannot_be_meant_are_refused_and_rules_are_explained() {
+    let refused = |umbra: Umbra, words: &str| {
+        let ended = umbra.run();
+        assert_eq!(ended.code, Some(64), "{}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    };
+    let replay = || Umbra::new("replay").flag("target", "v2=http://127.0.0.1:9");
+    refused(replay().flag("fail-on", "different"), "needs --compare");
+    let comparing = || replay().flag("compare", "");
+    refused(comparing().flag("baseline", "v1"), "there is no --target v1=URL");
+    refused(comparing().flag("baseline", "v2"), "no target is left");
+    refused(comparing().flag("fail-on", "slow"), "fail-on");
+    refused(comparing().flag("report", "report.doc"), "report");
+    refused(comparing().flag("ignore", "nowhere"), "not a field");
+
+    let explained = Umbra::new("explain")
+        .arg("GET /users/7?x=1 Host: shop")
+        .flag("skip-host", "shop")
+        .flag("ignore", "GET /users/{id} body.age")
+        .flag("ignore", "GET /other header:x")
+        .result();
+    assert_eq!(explained["selected"], false, "{explained}");
+    assert!(explained["why"].as_str().unwrap().contains("skip-host"), "{explained}");
+    assert_eq!(explained["endpoint"], "GET /users/{id}");
+    assert_eq!(explained["rules"], serde_json::json!(["GET /users/{id} body.age"]));
+}
