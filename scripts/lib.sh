@@ -76,6 +76,13 @@ need_nginx() {
     if have systemctl; then $(become_root) systemctl -q disable nginx 2>/dev/null || true; fi
 }
 
+# PostgreSQL as programs: the examples start a server of their own.
+need_postgresql() {
+    if have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then return 0; fi
+    need_packages "postgresql:compgen -G '/usr/lib/postgresql/*/bin/initdb'"
+    if have systemctl; then $(become_root) systemctl -q disable postgresql 2>/dev/null || true; fi
+}
+
 # What building needs.
 build_packages=(
     "build-essential:have cc && have c++ && have make"

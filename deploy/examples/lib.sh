@@ -196,7 +196,8 @@ start_postgres() {
         local account=postgres
         id "$account" >/dev/null 2>&1 || account=nobody
         chown "$account" "$postgres"
-        user=(setpriv --reuid "$account" --regid "$(id -g "$account")" --clear-groups)
+        # Another user's process no longer ends with this script, unless it asks again.
+        user=(setpriv --reuid "$account" --regid "$(id -g "$account")" --clear-groups --pdeathsig INT)
     fi
     (cd / && "${user[@]}" "$bin/initdb" -D "$postgres/data" -U shop -A trust -E UTF8 --locale=C --no-sync) \
         >>"$work/initdb.log" 2>&1 || fails "initdb succeeds"

@@ -40,7 +40,11 @@ def transaction():
     """A cursor in a transaction on the database this request is for."""
     isolated = SHADOW == "database" and umbra_shadow.is_shadow()
     database = os.environ["TEST_DATABASE" if isolated else "DATABASE"]
-    with umbra_shadow.transaction(_connection(database), keep=isolated or SHADOW == "commit") as cursor:
+    keep = isolated or SHADOW == "commit"
+    # The shop locks rows in one order, so that nothing waits in a circle: a slow machine may
+    # take its time.
+    connection = _connection(database)
+    with umbra_shadow.transaction(connection, keep=keep, lock_timeout="5s") as cursor:
         yield cursor
 
 

@@ -77,10 +77,12 @@ func IsShadow(ctx context.Context) bool {
 	return ok
 }
 
-// Longest times for a replayed request: it does not wait long for what production has
-// locked, nor hold it long.
+// Longest times for a replayed request. It waits less for what production has locked than
+// PostgreSQL's deadlock_timeout, 1 s, so that of two that wait for each other it is nearly
+// always the replayed one that gives up. It is ended when it holds something and does
+// nothing, and at the latest after transactionTime.
 const (
-	lockTimeout      = "1s"
+	lockTimeout      = "500ms"
 	statementTimeout = "5s"
 	transactionTime  = 10 * time.Second
 )
@@ -96,7 +98,8 @@ func InTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, transactionTime)
 	defer cancel()
 	err := inTx(ctx, db, func(tx *sql.Tx) error {
-		const limits = "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)"
+		const limits = `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
+			set_config('idle_in_transaction_session_timeout', $2, true)`
 		if _, err := tx.ExecContext(ctx, limits, lockTimeout, statementTimeout); err != nil {
 			return err
 		}

@@ -86,13 +86,15 @@ def is_shadow():
 
 
 @contextlib.contextmanager
-def transaction(connection, keep=False, lock_timeout="1s", statement_timeout="5s"):
+def transaction(connection, keep=False, lock_timeout="500ms", statement_timeout="5s"):
     """A transaction on a DB-API connection to PostgreSQL, as a cursor.
 
     It is committed, or rolled back if the block raises. For a replayed request it is
     rolled back always, unless `keep` says that the connection is one to a database for
-    tests. A replayed request does not wait long for what production has locked, nor hold
-    it long.
+    tests. A replayed request does not wait long for what production has locked (less than
+    PostgreSQL's deadlock_timeout, 1 s, so that of two that wait for each other it is nearly
+    always the replayed one that gives up), and is ended when it holds something and does
+    nothing.
     """
     if getattr(connection, "autocommit", False):
         raise ValueError("autocommit: nothing could be rolled back")
@@ -100,8 +102,12 @@ def transaction(connection, keep=False, lock_timeout="1s", statement_timeout="5s
     try:
         with contextlib.closing(connection.cursor()) as cursor:
             if undo:
-                limits = (("lock_timeout", lock_timeout), ("statement_timeout", statement_timeout))
-                for setting in limits:
+                limits = {
+                    "lock_timeout": lock_timeout,
+                    "statement_timeout": statement_timeout,
+                    "idle_in_transaction_session_timeout": statement_timeout,
+                }
+                for setting in limits.items():
                     cursor.execute("SELECT set_config(%s, %s, true)", setting)
             yield cursor
             if undo:
