@@ -11,6 +11,7 @@ mod audit;
 mod bad_input;
 mod compare;
 mod clients;
+mod examples;
 mod faults;
 mod golden;
 mod jobs;

@@ -65,6 +65,15 @@ async fn members_come_die_and_leave_and_everything_is_sent_at_the_rate_of_the_jo
     shadow.wait_for(1200).await;
     let left = third.stop().await;
     assert_eq!(left.ended, Ended::CutShort);
+    {
+        let begun = now();
+        while shadow.seen().len() < 1500 && now() < begun + 20 * SECOND {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        eprintln!("LEFT {left:?}");
+        eprintln!("FIRST {:?}", first.stats.snapshot());
+        eprintln!("SEEN {} {}", shadow.seen().len(), counted(&shadow.seen()).len());
+    }
     shadow.wait_for(1500).await;
     let fourth = recording.start(job.clone()).await;
     let (first, fourth) = tokio::join!(first.end(), fourth.end());
