@@ -22,7 +22,7 @@ esac
 
 # Settings of the caller's own Umbra and PostgreSQL do not belong here, nor does a proxy.
 while read -r name; do unset "$name"; done < <(compgen -e | grep -E '^(UMBRA_|PG[A-Z])' || true)
-export NO_PROXY="*" no_proxy="*"
+export NO_PROXY="*" no_proxy="*" PYTHONDONTWRITEBYTECODE=1
 
 say() { printf '%s\n' "$@"; }
 title() { printf '\n== %s\n' "$*"; }
@@ -30,7 +30,7 @@ title() { printf '\n== %s\n' "$*"; }
 # --- processes: known by name, stopped by pid, all of them at the end ---
 
 declare -A pid
-order=()
+started=()
 work=
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
@@ -54,7 +54,7 @@ start() {
     if setpriv --pdeathsig TERM true 2>/dev/null; then guard+=(setpriv --pdeathsig TERM); fi
     "${guard[@]}" "$@" >>"$work/$name.log" 2>&1 </dev/null &
     pid[$name]=$!
-    order+=("$name")
+    started+=("$name")
 }
 
 # Stops $1 with the signal $2 (TERM) and waits for it.
@@ -71,10 +71,10 @@ stop() {
 clean_up() {
     local status=$? index
     trap '' INT TERM HUP
-    for ((index = ${#order[@]} - 1; index >= 0; index--)); do
-        case ${order[index]} in
+    for ((index = ${#started[@]} - 1; index >= 0; index--)); do
+        case ${started[index]} in
         postgres) stop postgres INT ;; # which is its quick way to shut down
-        *) stop "${order[index]}" ;;
+        *) stop "${started[index]}" ;;
         esac
     done
     if [ "$status" -ne 0 ] && [ "$broken" = no ]; then
@@ -169,6 +169,7 @@ start_umbra() {
     shift
     start "$name" "$umbra" "$@" --ready-file "$work/$name.json"
     wait_until 30 test -s "$work/$name.json" || fails "umbra $1 starts"
+    # shellcheck disable=SC2034
     address=$(json 'value.get("listen", [""])[0]' <"$work/$name.json")
 }
 

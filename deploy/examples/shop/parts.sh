@@ -1,5 +1,5 @@
 # The shop's parts for the examples that write. Sourced after lib.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 # The databases, and both services with these settings: `SHADOW=… TEST_…`.
 need_shop() {
