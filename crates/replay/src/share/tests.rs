@@ -130,8 +130,8 @@ impl Job {
     }
 
     /// The partitions of a replica go to others, after so long.
-    fn give_away(&mut self, index: usize, partitions: Vec<u32>, after: u64) {
-        for partition in &partitions {
+    fn give_away(&mut self, index: usize, partitions: &[u32], after: u64) {
+        for partition in partitions {
             self.replicas[index].held.remove(partition);
             self.moving.push((self.now + after, *partition));
         }
@@ -256,16 +256,16 @@ fn fifty_replicas_make_up_one_rate_while_they_come_and_go() {
                 0 => {
                     // Killed: found out after the session timeout.
                     job.replicas[index].alive = false;
-                    job.give_away(index, held, 6 * SECOND);
+                    job.give_away(index, &held, 6 * SECOND);
                 }
                 1 => {
                     job.add();
-                    let some = held.into_iter().take(2).collect();
-                    job.give_away(index, some, 200 * MILLI);
+                    let some: Vec<u32> = held.into_iter().take(2).collect();
+                    job.give_away(index, &some, 200 * MILLI);
                 }
                 _ => {
                     job.replicas[index].alive = false;
-                    job.give_away(index, held, 300 * MILLI);
+                    job.give_away(index, &held, 300 * MILLI);
                 }
             }
         }
@@ -290,7 +290,7 @@ fn fifty_replicas_make_up_one_rate_while_they_come_and_go() {
 fn each_replica_gets_the_share_of_its_partitions() {
     let mut job = Job::new(9, Pace::Rate(1200.0), 12, vec![u64::MAX / 200; 100]);
     job.run(20);
-    let mut counts = vec![0u64; 12];
+    let mut counts = [0u64; 12];
     job.sends.iter().for_each(|(_, index)| counts[*index] += 1);
     for (index, count) in counts.iter().enumerate() {
         let fair = 20.0 * 1200.0 * job.replicas[index].held.len() as f64 / 100.0;
@@ -323,8 +323,8 @@ fn who_takes_over_does_not_catch_up() {
     let mut job = Job::new(3, Pace::Rate(400.0), 4, vec![u64::MAX / 200; 12]);
     job.run(10);
     job.replicas[1].alive = false;
-    let held = job.replicas[1].held.iter().copied().collect();
-    job.give_away(1, held, 10 * SECOND);
+    let held: Vec<u32> = job.replicas[1].held.iter().copied().collect();
+    job.give_away(1, &held, 10 * SECOND);
     job.run(20);
     for (from, sends, _) in job.spans() {
         assert!(sends <= 2005, "{sends} at {}", (from - ZERO) as f64 / 1e9);
