@@ -1,7 +1,7 @@
 //! The jobs of a log as seen from outside: what each is to do, how far it is, who
 //! runs it, what became of its requests, and how an operator steers it.
 //!
-//! Everything is read: the journal ([`book`]), the progress and the notes of each
+//! Everything is read: the journal (`book`), the progress and the notes of each
 //! target's group, the log's ends. Whoever looks joins no group and disturbs nobody.
 //! Steering is an entry in the journal; those who run the job follow it.
 
