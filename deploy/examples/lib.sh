@@ -115,7 +115,7 @@ holds() {
 soon() {
     local words=$1
     shift
-    wait_until 30 "$@" || fails "$words"
+    wait_until 60 "$@" || fails "$words"
     say "  ok: $words"
 }
 
@@ -159,7 +159,7 @@ gunicorn() {
     start "$name" env "$@" "$python" -m gunicorn --chdir "$dir" --bind 127.0.0.1:0 \
         --worker-class gthread --threads "$threads" --graceful-timeout 2 --no-control-socket \
         --access-logfile - --access-logformat '"%(r)s" %(s)s Host: %({host}i)s Via: %({via}i)s' "$app"
-    wait_until 30 grep -qs 'Booting worker' "$work/$name.log" || fails "$name starts"
+    wait_until 60 grep -qs 'Booting worker' "$work/$name.log" || fails "$name starts"
     address=$(sed -n 's/.*Listening at: http:\/\/\([0-9.:]*\).*/\1/p' "$work/$name.log" | tail -n 1)
 }
 
@@ -168,7 +168,7 @@ start_umbra() {
     local name=$1
     shift
     start "$name" "$umbra" "$@" --ready-file "$work/$name.json"
-    wait_until 30 test -s "$work/$name.json" || fails "umbra $1 starts"
+    wait_until 60 test -s "$work/$name.json" || fails "umbra $1 starts"
     # shellcheck disable=SC2034
     address=$(json 'value.get("listen", [""])[0]' <"$work/$name.json")
 }
@@ -205,7 +205,7 @@ start_postgres() {
     # Nothing of it has to survive a power cut.
     start postgres env -C / "${user[@]}" "$bin/postgres" -D "$postgres/data" -k "$postgres" \
         -c listen_addresses= -c fsync=off -c max_connections=80
-    wait_until 30 "$bin/pg_isready" -q -h "$postgres" || fails "PostgreSQL starts"
+    wait_until 60 "$bin/pg_isready" -q -h "$postgres" || fails "PostgreSQL starts"
     psql=$bin/psql
     say "  PostgreSQL $("$bin/postgres" --version | awk '{ print $3 }') of its own in $postgres"
 }

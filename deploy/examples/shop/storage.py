@@ -43,8 +43,8 @@ def transaction():
     keep = isolated or SHADOW == "commit"
     # The shop locks rows in one order, so that nothing waits in a circle: a slow machine may
     # take its time.
-    connection = _connection(database)
-    with umbra_shadow.transaction(connection, keep=keep, lock_timeout="5s") as cursor:
+    patience = {"lock_timeout": "10s", "statement_timeout": "20s"}
+    with umbra_shadow.transaction(_connection(database), keep=keep, **patience) as cursor:
         yield cursor
 
 
