@@ -63,11 +63,10 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let making = root.join(format!(".{name}"));
         DirBuilder::new().mode(0o700).create(&making)?;
-        let lock = open(&making.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
-        open(&making.join(LOG))?.write_all_at(log.as_bytes(), 0)?;
         let dir = root.join(name);
-        fs::rename(&making, &dir)?;
+        let lock = make(&making, &dir, log).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&making);
+        })?;
         Ok(Self {
             dir,
             _lock: lock,
@@ -106,7 +105,7 @@ impl Store {
         let first = segments.first().map_or(FIRST, |segment| segment.index);
         let saved = read_cursor(&dir.join(CURSOR));
         let cursor = saved
-            .filter(|saved| saved.segment >= first)
+            .filter(|saved| is_of(*saved, first))
             .unwrap_or(Place { segment: first, offset: 0 });
         let mut store = Self {
             dir: dir.to_owned(),
@@ -175,6 +174,8 @@ impl Store {
         }
         self.segments.push_front(Segment { index, len: frames.len() as u64 });
         self.cursor = Place { segment: index, offset: 0 };
+        // The directory is not synced yet.
+        self.unsynced = true;
         self.save()
     }
 
@@ -270,9 +271,25 @@ impl Store {
     }
 }
 
+/// Fills a directory and gives it its name. Its lock, taken.
+fn make(making: &Path, dir: &Path, log: &str) -> io::Result<File> {
+    let lock = open(&making.join(LOCK))?;
+    lock.try_lock().map_err(io::Error::from)?;
+    open(&making.join(LOG))?.write_all_at(log.as_bytes(), 0)?;
+    fs::rename(making, dir)?;
+    Ok(lock)
+}
+
 /// For reading and writing, by nobody else.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+/// Whether a cursor was written down for a directory that begins with this segment.
+/// One that lies behind a segment in front is of before that was written: the process
+/// ended in between, for a segment in front is removed before the cursor leaves it.
+fn is_of(saved: Place, first: u64) -> bool {
+    saved.segment >= first && (first >= FIRST || saved.segment < FIRST)
 }
 
 /// None: there is none, or it was torn; then all that is there is drained again.

@@ -465,22 +465,50 @@ fn what_the_log_gives_back_comes_first() {
     rig.send(0, 4).unwrap();
     until("it is written", || rig.spool.written() == 2);
     rig.memory.set(|log| log.waiting = Duration::from_secs(9));
-    let returned: Vec<Returned> = (1..=3)
-        .map(|number| Returned {
-            position: Position { partition: 0, number },
-            time_ns: 1,
-            key: Vec::new(),
-            headers: vec![("umbra-kind".to_owned(), b"request".to_vec())],
-            payload: payload(AGENT, 0, number, 100),
-            weight: 1,
-        })
-        .collect();
-    let kept = rig.end().keep(&returned);
+    let given_back: Vec<Returned> = (1..=3).map(returned).collect();
+    let kept = rig.end().keep(&given_back);
     assert!(kept.error.is_none());
     assert_eq!(kept.records, 4);
     let next = Rig::start(&config(dir.path()), [9; 16]);
     until("it is drained", || dirs(dir.path()) == 1);
     assert_eq!(next.memory.sequences(0), [1, 2, 3, 4]);
+    next.end().keep(&[]);
+}
+
+fn returned(number: u64) -> Returned {
+    Returned {
+        position: Position { partition: 0, number },
+        time_ns: 1,
+        key: Vec::new(),
+        headers: vec![("umbra-kind".to_owned(), b"request".to_vec())],
+        payload: payload(AGENT, 0, number, 100),
+        weight: 1,
+    }
+}
+
+#[test]
+fn what_the_log_gave_back_is_not_hidden_by_a_cursor_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(&config(dir.path()), AGENT);
+    // An outage that is over: how far it was drained is written down.
+    rig.memory.set(|log| log.full = true);
+    rig.send(0, 1).unwrap();
+    let cursor = dir.path().join(id::text(&AGENT)).join("cursor");
+    until("its beginning is written down", || cursor.exists());
+    let beginning = fs::read(&cursor).unwrap();
+    rig.memory.set(|log| log.full = false);
+    rig.drained();
+    until("its end is written down", || fs::read(&cursor).unwrap() != beginning);
+    let before = fs::read(&cursor).unwrap();
+    // In the next one the process ends behind the segment and before the cursor.
+    rig.memory.set(|log| (log.late, log.waiting) = (true, Duration::from_secs(9)));
+    let given_back: Vec<Returned> = (2..=9).map(returned).collect();
+    assert_eq!(rig.end().keep(&given_back).records, 8);
+    fs::write(&cursor, before).unwrap();
+
+    let next = Rig::start(&config(dir.path()), [9; 16]);
+    until("it is drained", || dirs(dir.path()) == 1);
+    assert!(next.memory.sequences(0).into_iter().eq(2..=9));
     next.end().keep(&[]);
 }
 
