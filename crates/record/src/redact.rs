@@ -18,7 +18,7 @@ pub use body::RedactedBody;
 pub use head::RedactedHead;
 pub use restore::{Restored, restore};
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -32,6 +32,10 @@ pub const HASHED: &str = "umbra-hash:";
 /// Header fields that carry credentials: `--credentials` is about them.
 pub const CREDENTIALS: &[&str] =
     &["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+
+/// Most values sealed in one message: each takes room beside the message, which has to
+/// fit into a record. What is beyond is dropped.
+pub const MAX_SEALED: usize = 256;
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +95,13 @@ pub struct Secrets<'a> {
     pub id: &'a [u8],
     /// For values to be hashed; without it they are dropped.
     pub hash: Option<&'a HashKey>,
-    /// For values to be sealed; without it they are dropped.
+    /// For values to be sealed; without it they are dropped, and so is what is beyond
+    /// [`MAX_SEALED`].
     pub sealer: Option<&'a mut Sealer>,
     /// Values sealed so far, for the record.
     pub sealed: Vec<pb::Sealed>,
+    /// How many of them stood at each place.
+    occurrences: HashMap<String, u32>,
 }
 
 /// What becomes of one value where it stands.
@@ -256,21 +263,26 @@ impl fmt::Debug for HashKey {
     }
 }
 
-impl Secrets<'_> {
+impl<'a> Secrets<'a> {
+    /// Of the request with this id, or the answer to it.
+    pub fn new(id: &'a [u8], hash: Option<&'a HashKey>, sealer: Option<&'a mut Sealer>) -> Self {
+        Self { id, hash, sealer, sealed: Vec::new(), occurrences: HashMap::new() }
+    }
+
     /// Does to a value what the rule says. `place` names where it stands, and
     /// `plain` is what is hashed and sealed.
     fn edit(&mut self, action: Action, place: impl FnOnce() -> String, plain: &[u8]) -> Edit {
         match (action, self.hash, &mut self.sealer) {
             (Action::Keep, ..) => Edit::Keep,
             (Action::Hash, Some(key), _) => Edit::With(key.hash(plain)),
-            (Action::Seal, _, Some(sealer)) => {
+            (Action::Seal, _, Some(sealer)) if self.sealed.len() < MAX_SEALED => {
                 let place = place();
-                let before = self.sealed.iter().filter(|one| one.place == place).count();
-                let occurrence = u32::try_from(before).unwrap_or(u32::MAX);
-                self.sealed.push(sealer.seal(self.id, place, occurrence, plain));
+                let next = self.occurrences.entry(place.clone()).or_default();
+                self.sealed.push(sealer.seal(self.id, place, *next, plain));
+                *next += 1;
                 Edit::With(crate::seal::PLACEHOLDER.to_vec())
             }
-            // Without its key a value must not pass.
+            // Without its key, or without room, a value must not pass.
             _ => Edit::Remove,
         }
     }

@@ -102,24 +102,49 @@ impl Compiled {
     fn is_about(&self, kind: &Kind) -> bool {
         match kind {
             Kind::Json => self.of.json,
-            Kind::Form | Kind::Multipart(_) => self.of.form,
+            Kind::Form => self.of.form,
+            Kind::Multipart(_) => self.of.form || self.of.json,
         }
     }
 
     fn edit(&self, kind: &Kind, content: &[u8], secrets: &mut Secrets<'_>) -> Edited {
-        let mut field = |name: &[u8], value: &[u8]| match self.form_action(name) {
-            Some(action) => secrets.edit(action, || head::place("form", name), value),
-            None => Edit::Keep,
-        };
         match kind {
+            // Somebody's own text, whatever it says it is.
+            Kind::Form if !content.contains(&b'=') => Edited { text: Vec::new(), whole: false },
             Kind::Form => {
-                let text = pairs::edit(content, Syntax::Form, field);
+                let text = pairs::edit(content, Syntax::Form, |name, value| {
+                    self.form_field(name, value, secrets)
+                });
                 Edited { text: text.unwrap_or_else(|| content.to_vec()), whole: true }
             }
-            Kind::Multipart(boundary) => multipart::edit(content, boundary, &mut field),
-            Kind::Json => {
-                json::edit(content, &mut Redactor { compiled: self, secrets, action: None })
-            }
+            Kind::Multipart(boundary) => multipart::edit(content, boundary, |head, value| {
+                if let Some(name) = head.name() {
+                    let edited = self.form_field(&name, value, secrets);
+                    if edited != Edit::Keep {
+                        return Some(edited);
+                    }
+                } else if self.of.form {
+                    // It may be any field.
+                    return None;
+                }
+                if self.of.json && part_is_json(head, value) {
+                    let Edited { text, whole } = self.json(value, secrets);
+                    return whole.then_some(Edit::With(text));
+                }
+                Some(Edit::Keep)
+            }),
+            Kind::Json => self.json(content, secrets),
+        }
+    }
+
+    fn json(&self, content: &[u8], secrets: &mut Secrets<'_>) -> Edited {
+        json::edit(content, &mut Redactor { compiled: self, secrets, action: None })
+    }
+
+    fn form_field(&self, name: &[u8], value: &[u8], secrets: &mut Secrets<'_>) -> Edit {
+        match self.form_action(name) {
+            Some(action) => secrets.edit(action, || head::place("form", name), value),
+            None => Edit::Keep,
         }
     }
 
@@ -179,34 +204,54 @@ pub(super) fn pointer(path: &[Step]) -> String {
     pointer
 }
 
-/// Content that is surely neither JSON nor a form.
-fn is_opaque(headers: &dyn Fields) -> bool {
-    let Some(media) = media_type(headers) else { return false };
-    ["image/", "video/", "audio/", "font/", "application/grpc", "text/html", "text/css"]
-        .iter()
-        .any(|start| media.starts_with(start))
-}
-
-fn media_type(headers: &dyn Fields) -> Option<String> {
-    let value = fields::first(headers, "content-type")?;
-    let end = memchr::memchr(b';', value).unwrap_or(value.len());
-    Some(String::from_utf8_lossy(value[..end].trim_ascii()).to_ascii_lowercase())
-}
-
-/// How to read a body. What does not say what it is, or says no more than "text" or
-/// "bytes", is JSON if it begins like it.
-pub(super) fn kind(headers: &dyn Fields, content: &[u8]) -> Option<Kind> {
-    let media = media_type(headers).unwrap_or_default();
-    match media.as_str() {
-        "application/x-www-form-urlencoded" => return Some(Kind::Form),
-        "multipart/form-data" => {
-            let boundary = fields::first(headers, "content-type").and_then(multipart::boundary);
-            return Some(Kind::Multipart(boundary.unwrap_or_default()));
-        }
-        "" | "text/plain" | "application/octet-stream" | "binary/octet-stream" => {}
-        media if media.contains("json") => return Some(Kind::Json),
-        _ => return None,
+/// Whether a part of a multipart body is JSON.
+pub(super) fn part_is_json(head: multipart::PartHead<'_>, value: &[u8]) -> bool {
+    match head.content_type() {
+        Some(content_type) => is_json(&media_type(&content_type)),
+        None => begins_like_json(value),
     }
+}
+
+/// Content that is surely neither JSON nor a form. What says two things may be either.
+fn is_opaque(headers: &dyn Fields) -> bool {
+    let opaque = |media: &str| {
+        ["image/", "video/", "audio/", "font/", "application/grpc", "text/html", "text/css"]
+            .iter()
+            .any(|start| media.starts_with(start))
+    };
+    let mut lines = fields::all(headers, "content-type").peekable();
+    lines.peek().is_some() && lines.all(|line| opaque(&media_type(line)))
+}
+
+fn media_type(content_type: &[u8]) -> String {
+    let end = memchr::memchr(b';', content_type).unwrap_or(content_type.len());
+    String::from_utf8_lossy(content_type[..end].trim_ascii()).to_ascii_lowercase()
+}
+
+fn is_json(media: &str) -> bool {
+    media.contains("json")
+}
+
+/// How to read a body. What begins like JSON is JSON, unless it surely is something
+/// else: many a server reads it so whatever is announced.
+pub(super) fn kind(headers: &dyn Fields, content: &[u8]) -> Option<Kind> {
+    let lines: Vec<&[u8]> = fields::all(headers, "content-type").collect();
+    let media: Vec<String> = lines.iter().map(|line| media_type(line)).collect();
+    if media.iter().any(|media| is_json(media)) {
+        return Some(Kind::Json);
+    }
+    if let Some(at) = media.iter().position(|media| media.starts_with("multipart/")) {
+        return Some(Kind::Multipart(multipart::boundary(lines[at]).unwrap_or_default()));
+    }
+    if begins_like_json(content) {
+        return Some(Kind::Json);
+    }
+    media.iter().any(|media| media == "application/x-www-form-urlencoded").then_some(Kind::Form)
+}
+
+/// Also in UTF-16, of which nothing passes.
+fn begins_like_json(content: &[u8]) -> bool {
+    let wide = [&b"\xff\xfe"[..], b"\xfe\xff", b"{\0", b"[\0", b"\0{", b"\0["];
     let start = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content).trim_ascii_start();
-    matches!(start.first(), Some(b'{' | b'[')).then_some(Kind::Json)
+    matches!(start.first(), Some(b'{' | b'[')) || wide.iter().any(|wide| content.starts_with(wide))
 }

@@ -126,27 +126,37 @@ impl Compiled {
     /// an answer is the same.
     fn set_cookie(&self, field: &[u8], action: Action, secrets: &mut Secrets<'_>) -> Edit {
         let end = memchr::memchr(b';', field).unwrap_or(field.len());
-        let Some(equals) = memchr::memchr(b'=', &field[..end]) else { return Edit::Keep };
-        let name = field[..equals].trim_ascii();
+        // Without a name the whole is the value.
+        let value = memchr::memchr(b'=', &field[..end]).map_or(0, |equals| equals + 1);
+        let name = field[..value.saturating_sub(1)].trim_ascii();
         let action = self.cookie_action(name).unwrap_or(action);
-        match secrets.edit(action, || place("set-cookie", name), &field[equals + 1..end]) {
-            Edit::With(new) => Edit::With([&field[..equals + 1], &new[..], &field[end..]].concat()),
+        match secrets.edit(action, || place("set-cookie", name), &field[value..end]) {
+            Edit::With(new) => Edit::With([&field[..value], &new[..], &field[end..]].concat()),
             other => other,
         }
     }
 
-    /// A URL's query. Nothing is put back there, so nothing is sealed either.
+    /// A URL's query, and its fragment, where some put tokens (RFC 6749 section 4.2.2).
+    /// Nothing is put back there, so nothing is sealed either.
     fn url(&self, value: &[u8], secrets: &mut Secrets<'_>) -> Edit {
-        let Some(mark) = memchr::memchr(b'?', value) else { return Edit::Keep };
-        let end = memchr::memchr(b'#', value).filter(|end| *end > mark).unwrap_or(value.len());
-        let edited = pairs::edit(&value[mark + 1..end], Syntax::Form, |name, value| {
-            match self.query_action(name) {
-                Some(Action::Seal) => Edit::With(seal::PLACEHOLDER.to_vec()),
-                Some(action) => secrets.edit(action, String::new, value),
-                None => Edit::Keep,
-            }
-        });
-        changed(edited.map(|query| [&value[..=mark], &query[..], &value[end..]].concat()))
+        let mut edit = |name: &[u8], value: &[u8]| match self.query_action(name) {
+            Some(Action::Seal) => Edit::With(seal::PLACEHOLDER.to_vec()),
+            Some(action) => secrets.edit(action, String::new, value),
+            None => Edit::Keep,
+        };
+        let hash = memchr::memchr(b'#', value).unwrap_or(value.len());
+        let (before, fragment) = value.split_at(hash);
+        let mark = memchr::memchr(b'?', before).map_or(before.len(), |mark| mark + 1);
+        let (path, query) = before.split_at(mark);
+        let new_query = pairs::edit(query, Syntax::Form, &mut edit);
+        let inside = fragment.get(1..).unwrap_or_default();
+        let new_inside = pairs::edit(inside, Syntax::Form, &mut edit);
+        if new_query.is_none() && new_inside.is_none() {
+            return Edit::Keep;
+        }
+        let query = new_query.as_deref().unwrap_or(query);
+        let inside = new_inside.as_deref().unwrap_or(inside);
+        Edit::With([path, query, &fragment[..fragment.len().min(1)], inside].concat())
     }
 }
 

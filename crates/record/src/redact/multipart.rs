@@ -1,5 +1,5 @@
-//! Replaces the values of fields in a multipart/form-data body (RFC 7578), leaving
-//! every other byte as it is. What is not multipart as announced is cut off there.
+//! Replaces the parts of a multipart body (RFC 2046, RFC 7578), leaving every other byte
+//! as it is. What is not multipart as announced is cut off there.
 
 #[cfg(test)]
 mod tests;
@@ -7,6 +7,10 @@ mod tests;
 use memchr::memmem;
 
 use super::{Edit, json::Edited};
+
+/// The head of a part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartHead<'a>(&'a [u8]);
 
 /// Longest head of a part that is understood.
 const MAX_HEAD: usize = 16 << 10;
@@ -16,11 +20,12 @@ pub(super) fn boundary(content_type: &[u8]) -> Option<Vec<u8>> {
     parameter(content_type, b"boundary").filter(|boundary| !boundary.is_empty())
 }
 
-/// The body with the fields replaced for which `edit` says so.
+/// The body with the parts replaced for which `edit` says so; what comes from a part on
+/// that it does not understand is cut off.
 pub(super) fn edit(
     body: &[u8],
     boundary: &[u8],
-    mut edit: impl FnMut(&[u8], &[u8]) -> Edit,
+    mut edit: impl FnMut(PartHead<'_>, &[u8]) -> Option<Edit>,
 ) -> Edited {
     let mut out = Vec::with_capacity(body.len());
     let delimiter = [b"--", boundary].concat();
@@ -43,9 +48,8 @@ pub(super) fn edit(
         };
         let end = memmem::find(&after[head..], &between).map(|found| head + found);
         let value = &after[head..end.unwrap_or(after.len())];
-        let edited = match name(&after[..head]) {
-            Some(name) => edit(&name, value),
-            None => Edit::Keep,
+        let Some(edited) = edit(PartHead(&after[..head]), value) else {
+            return Edited { text: out, whole: false };
         };
         let Some(end) = end else {
             // The body was cut in this part: what was meant is not shown by half.
@@ -66,15 +70,35 @@ pub(super) fn edit(
     }
 }
 
-/// The field's name, from the Content-Disposition of its part.
-fn name(head: &[u8]) -> Option<Vec<u8>> {
-    head.split(|byte| *byte == b'\n').find_map(|line| {
-        let colon = memchr::memchr(b':', line)?;
-        line[..colon]
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"content-disposition")
-            .then(|| parameter(&line[colon + 1..], b"name"))?
-    })
+impl PartHead<'_> {
+    /// The field's name, from the Content-Disposition.
+    pub(super) fn name(self) -> Option<Vec<u8>> {
+        self.field(b"content-disposition").and_then(|value| parameter(&value, b"name"))
+    }
+
+    /// What is in the part.
+    pub(super) fn content_type(self) -> Option<Vec<u8>> {
+        self.field(b"content-type")
+    }
+
+    /// A field's value; one that is folded over several lines is put together.
+    fn field(self, wanted: &[u8]) -> Option<Vec<u8>> {
+        let mut found: Option<Vec<u8>> = None;
+        for line in self.0.split(|byte| *byte == b'\n') {
+            let folded = matches!(line.first(), Some(b' ' | b'\t'));
+            match &mut found {
+                Some(value) if folded => value.extend_from_slice(line),
+                Some(_) => break,
+                None => {
+                    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+                    if line[..colon].trim_ascii().eq_ignore_ascii_case(wanted) {
+                        found = Some(line[(colon + 1).min(line.len())..].to_vec());
+                    }
+                }
+            }
+        }
+        found.map(|value| value.into_iter().filter(|byte| *byte != b'\r').collect())
+    }
 }
 
 /// A parameter of a header value, without its quotes.

@@ -18,7 +18,8 @@ pub(super) enum Syntax {
 }
 
 /// The text with the values replaced for which `edit` says so; `edit` gets each pair's
-/// name without its encoding, and its value as it stands. `None`: nothing changed.
+/// name without its encoding, and its value as it stands. A cookie that is a value alone
+/// has an empty name (RFC 6265bis section 5.7). `None`: nothing changed.
 pub(super) fn edit(
     text: &[u8],
     syntax: Syntax,
@@ -31,7 +32,8 @@ pub(super) fn edit(
     for pair in text.split(|byte| *byte == separator) {
         let edited = match memchr::memchr(b'=', pair) {
             // A name alone has no value that could be a secret.
-            None => Edit::Keep,
+            None if syntax == Syntax::Form => Edit::Keep,
+            None => edit(b"", pair.trim_ascii()),
             Some(at) if syntax == Syntax::Form => edit(&unescaped(&pair[..at]), &pair[at + 1..]),
             Some(at) => edit(pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
         };
@@ -49,7 +51,8 @@ pub(super) fn edit(
         match edited {
             Edit::With(new) => {
                 changed = true;
-                let value = memchr::memchr(b'=', pair).map_or(pair.len(), |at| at + 1);
+                let spaces = pair.len() - pair.trim_ascii_start().len();
+                let value = memchr::memchr(b'=', pair).map_or(spaces, |at| at + 1);
                 out.extend_from_slice(&pair[..value]);
                 out.extend_from_slice(&new);
             }

@@ -99,7 +99,9 @@ impl Place {
         }
         let name = name.to_owned();
         match kind {
-            "header" if name.bytes().all(is_token) => Ok(Self::Header(name.to_ascii_lowercase())),
+            "header" if name.bytes().all(is_token_byte) => {
+                Ok(Self::Header(name.to_ascii_lowercase()))
+            }
             "header" => Err(format!("`{text}`: not the name of a header")),
             "cookie" => Ok(Self::Cookie(name)),
             "query" => Ok(Self::Query(name)),
@@ -202,12 +204,18 @@ impl fmt::Display for Path {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
+fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether the preset means this name.
+/// Whether the preset means this name, also inside another (`user[password]`) or as a
+/// list (`password[]`).
 pub(super) fn is_token_name(name: &[u8]) -> bool {
+    let mut parts = name.split(|byte| matches!(byte, b'[' | b']')).filter(|part| !part.is_empty());
+    parts.next_back().is_some_and(is_token)
+}
+
+fn is_token(name: &[u8]) -> bool {
     let ends = |end: &&str| {
         name.len() > end.len()
             && name[name.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())

@@ -134,8 +134,17 @@ impl Restorer {
                 pairs::edit(&content, Syntax::Form, edit).unwrap_or_else(|| content.to_vec())
             }
             body::Kind::Multipart(boundary) => {
-                let edit = |name: &[u8], value: &[u8]| self.edit(head::place("form", name), value);
-                multipart::edit(&content, &boundary, edit).text
+                multipart::edit(&content, &boundary, |part, value| {
+                    let edited = match part.name() {
+                        Some(name) => self.edit(head::place("form", &name), value),
+                        None => Edit::Keep,
+                    };
+                    if edited == Edit::Keep && body::part_is_json(part, value) {
+                        return Some(Edit::With(json::edit(value, self).text));
+                    }
+                    Some(edited)
+                })
+                .text
             }
         };
         let text = Bytes::from(text);

@@ -33,7 +33,7 @@ fn recorded(
     body: Option<&[u8]>,
 ) -> (pb::Request, Option<Vec<Bytes>>) {
     let hash = HashKey::new(b"salt");
-    let mut secrets = Secrets { id: &[7; 16], hash: Some(&hash), sealer, sealed: Vec::new() };
+    let mut secrets = Secrets::new(&[7; 16], Some(&hash), sealer);
     let fields = headers.clone();
     let new_body = body.and_then(|body| redaction.body(&fields, body, 1 << 20, &mut secrets));
     let mut head =
@@ -93,7 +93,7 @@ fn nothing_changes_without_rules_or_secrets() {
     assert_eq!(body.unwrap()[0], BODY);
     let all = redaction("drop", &["tokens=drop"]);
     let harmless: Headers = vec![("host", "shop")];
-    let mut secrets = Secrets { id: &[7; 16], hash: None, sealer: None, sealed: Vec::new() };
+    let mut secrets = Secrets::new(&[7; 16], None, None);
     assert_eq!(all.head(Some(b"a=1"), &harmless, &mut secrets), None);
     assert_eq!(all.body(&harmless, br#"{"a":1}"#, 100, &mut secrets), None);
 }
@@ -232,6 +232,51 @@ fn forms_are_understood() {
     restore(&mut request, &mut body, Some(&opener), false).unwrap();
     assert_eq!(body.unwrap()[0], &b"user=ann&pin=1234"[..]);
     assert_eq!(lines(&request)[1], "content-length: 17");
+}
+
+#[test]
+fn what_says_it_is_something_else_is_looked_at() {
+    let rules = redaction("keep", &["tokens=drop"]);
+    let secret = |headers: &Headers, body: &[u8]| {
+        let (_, body) = recorded(&rules, None, None, headers, Some(body));
+        String::from_utf8_lossy(&body.unwrap()[0]).into_owned()
+    };
+    let form = vec![("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(secret(&form, br#"{"password":"x"}"#), "{}");
+    assert_eq!(secret(&form, b"whatever"), "");
+    assert_eq!(secret(&form, b"user[password]=x&a=1"), "a=1");
+    let two = vec![("content-type", "image/png"), ("content-type", "application/json")];
+    assert_eq!(secret(&two, br#"{"password":"x"}"#), "{}");
+    let wide: Vec<u8> = r#"{"password":"x"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(secret(&vec![("content-type", "text/plain")], &wide), "{");
+    let mixed = vec![("content-type", "multipart/mixed; boundary=B")];
+    let parts = b"--B\r\nContent-Disposition: form-data; name=meta\r\nContent-Type: application/json\r\n\r\n{\"token\":1}\r\n--B--";
+    assert!(secret(&mixed, parts).ends_with("\r\n\r\n{}\r\n--B--"));
+}
+
+#[test]
+fn nameless_cookies_and_fragments_are_secrets_too() {
+    let rules = redaction("drop", &["cookie:a=hash", "tokens=drop"]);
+    let all = vec![
+        ("cookie", "bare; x=1"),
+        ("set-cookie", "bare; Path=/"),
+        ("location", "https://app/cb#access_token=s&state=1"),
+    ];
+    let (request, _) = recorded(&rules, None, None, &all, None);
+    assert_eq!(lines(&request), ["location: https://app/cb#state=1"]);
+}
+
+#[test]
+fn the_number_of_sealed_values_is_bounded() {
+    let rules = redaction("keep", &["tokens=seal"]);
+    let (mut sealer, opener) = sealer();
+    let text = format!("[{}]", vec![r#"{"token":1}"#; MAX_SEALED + 1].join(","));
+    let headers = vec![("content-type", "application/json")];
+    let (mut request, mut body) =
+        recorded(&rules, Some(&mut sealer), None, &headers, Some(text.as_bytes()));
+    assert_eq!(request.sealed.len(), MAX_SEALED);
+    restore(&mut request, &mut body, Some(&opener), false).unwrap();
+    assert_eq!(body.unwrap()[0], text.replace(r#",{"token":1}]"#, ",{}]").as_bytes());
 }
 
 #[test]

@@ -3,8 +3,9 @@ use super::*;
 const BODY: &str = "preamble\r\n--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\nann\r\n--B\r\nContent-Type: text/plain\r\ncontent-disposition: form-data; filename=\"a;b\"; name=pass\r\n\r\nsecret\r\nmore\r\n--B--\r\nend";
 
 fn edited(body: &[u8], edit: &Edit) -> (String, bool) {
-    let done =
-        super::edit(body, b"B", |name, _| if name == b"pass" { edit.clone() } else { Edit::Keep });
+    let done = super::edit(body, b"B", |part, _| {
+        Some(if part.name()? == b"pass" { edit.clone() } else { Edit::Keep })
+    });
     (String::from_utf8(done.text).unwrap(), done.whole)
 }
 
@@ -29,7 +30,7 @@ fn a_cut_body_shows_nothing_by_half() {
         assert!(!whole && text.contains("ann") && !text.contains("sec"), "{text}");
     }
     assert_eq!(edited(b"no parts", &Edit::Keep), (String::new(), false));
-    assert!(!super::edit(BODY.as_bytes(), b"", |_, _| Edit::Keep).whole);
+    assert!(!super::edit(BODY.as_bytes(), b"", |_, _| Some(Edit::Keep)).whole);
 }
 
 #[test]
@@ -41,4 +42,13 @@ fn boundaries_are_found() {
     assert_eq!(boundary(b"multipart/form-data;boundary=----x; y=z").unwrap(), b"----x");
     assert_eq!(boundary(b"multipart/form-data; boundary=\"open"), None);
     assert_eq!(boundary(b"multipart/form-data"), None);
+}
+
+#[test]
+fn folded_heads_are_read_and_nameless_parts_are_cut() {
+    let folded = "--B\r\nContent-Disposition: form-data;\r\n name=\"pass\"\r\n\r\nsecret\r\n--B--";
+    let (text, whole) = edited(folded.as_bytes(), &Edit::With(b"X".to_vec()));
+    assert!(whole && text.contains("X") && !text.contains("secret"));
+    let nameless = "--B\r\nContent-Disposition: form-data; name*=UTF-8''p\r\n\r\nsecret\r\n--B--";
+    assert_eq!(edited(nameless.as_bytes(), &Edit::Keep), (String::new(), false));
 }

@@ -34,4 +34,9 @@ fn values_of_cookies_are_replaced() {
     assert_eq!(edited("s=1; a b=2; t=3", Syntax::Cookies, &Edit::Remove).unwrap(), "s=1; t=3");
     assert_eq!(edited("a b=2; t=3", Syntax::Cookies, &Edit::Remove).unwrap(), "t=3");
     assert_eq!(edited("a%20b=2", Syntax::Cookies, &x()), None);
+    let nameless = |name: &[u8], _: &[u8]| match name {
+        b"" => Edit::With(b"X".to_vec()),
+        _ => Edit::Keep,
+    };
+    assert_eq!(super::edit(b"s=1; bare", Syntax::Cookies, nameless).unwrap(), b"s=1; X");
 }

@@ -54,10 +54,19 @@ fn paths_match_values() {
 
 #[test]
 fn the_preset_knows_secrets_by_name() {
-    for secret in ["Password", "new_password", "API_KEY", "refreshToken", "csrf-token", "sig"] {
+    for secret in [
+        "Password",
+        "new_password",
+        "API_KEY",
+        "refreshToken",
+        "csrf-token",
+        "sig",
+        "user[password]",
+        "password[]",
+    ] {
         assert!(is_token_name(secret.as_bytes()), "{secret}");
     }
-    for harmless in ["tokens_left", "design", "name", "key", ""] {
+    for harmless in ["tokens_left", "design", "name", "key", "", "[]", "token[name]"] {
         assert!(!is_token_name(harmless.as_bytes()), "{harmless}");
     }
 }
