@@ -20,7 +20,8 @@ pub(super) const WHERE: &[Flag] = &[
         "kafka-token-command",
         "COMMAND",
         "Sign in to Kafka with the token this shell command prints (OAUTHBEARER): a JWT, or JSON with access_token and expires_in",
-    ),
+    )
+    .secret(),
     Flag::value(
         "connect-timeout",
         "TIME",
