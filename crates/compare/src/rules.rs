@@ -151,6 +151,11 @@ impl Rules {
         }
     }
 
+    /// The lines, as the user typed them.
+    pub fn lines(&self) -> Vec<&str> {
+        self.rules.iter().map(|rule| rule.typed.as_str()).collect()
+    }
+
     /// The line that would silence a finding; `None` for what is counted together with
     /// others beyond a bound.
     pub fn silencing(endpoint: &str, field: &str, kind: Kind) -> Option<String> {
