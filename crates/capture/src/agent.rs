@@ -47,7 +47,8 @@ pub enum AgentError {
         /// What the system says.
         error: io::Error,
     },
-    /// The spool's directory cannot be used. No request has been taken.
+    /// The spool's directory cannot be used, and is required. No request has been
+    /// taken.
     #[error("the spool in {dir} cannot be used: {error}")]
     Spool {
         /// As configured.
@@ -85,7 +86,7 @@ pub fn run<A: Append>(
     let queue: Arc<dyn Queue> = Arc::<A>::clone(&log);
     // A thread that panics stops the others, but nothing of the caller's.
     let mut agent = Agent::new(config, listeners, queue, &stats, stop.child_token());
-    let spool = agent.start_spool().inspect_err(|_| stats.detach())?;
+    let spool = agent.start_spool(&stats).inspect_err(|_| stats.detach())?;
     let mut panicked = None;
     let mut lanes = Vec::new();
     for worker in agent.start()? {
@@ -158,7 +159,6 @@ impl Agent {
         stats.attach_budget(Arc::clone(&budget));
         stats.attach_log(Arc::clone(&queue));
         let spool = config.spool.as_ref().map(|spool| Spool::new(spool, lanes));
-        spool.iter().for_each(|spool| stats.attach_spool(Arc::clone(spool)));
         // The spool's thread finds what the log has lost beside the lanes.
         let losses = Arc::new(Losses::new(lanes + u32::from(spool.is_some())));
         Self {
@@ -173,21 +173,32 @@ impl Agent {
         }
     }
 
-    /// Starts the spool's thread, if there is to be one.
-    fn start_spool(&self) -> Result<Option<SpoolThread>, AgentError> {
-        let (Some(config), Some(spool)) = (&self.config.spool, &self.outlet.spool) else {
+    /// Starts the spool's thread, if there is to be one. Where it cannot be and need
+    /// not, the agent goes on without.
+    fn start_spool(&mut self, stats: &Stats) -> Result<Option<SpoolThread>, AgentError> {
+        let (Some(config), Some(spool)) = (&self.config.spool, self.outlet.spool.take()) else {
             return Ok(None);
         };
         let worker = SpoolWorker::new(
             config.clone(),
-            Arc::clone(spool),
+            Arc::clone(&spool),
             Arc::clone(&self.outlet.log),
             (Arc::clone(&self.outlet.losses), self.lanes.len() as u32),
             self.identity.agent,
             self.deadline.clone(),
         );
-        let worker = worker
-            .map_err(|error| AgentError::Spool { dir: config.dir.display().to_string(), error })?;
+        let dir = config.dir.display().to_string();
+        let worker = match worker {
+            Ok(worker) => worker,
+            Err(error) if config.required => return Err(AgentError::Spool { dir, error }),
+            Err(error) => {
+                tracing::warn!(%error, dir, "there can be no spool: what the log does not take is kept in memory only");
+                self.outlet.losses = Arc::new(Losses::new(self.lanes.len() as u32));
+                return Ok(None);
+            }
+        };
+        self.outlet.spool = Some(Arc::clone(&spool));
+        stats.attach_spool(Arc::clone(&spool));
         tracing::info!(dir = %worker.dir().display(), "records go there while the log does not take them");
         let guard = StopOnPanic(self.stop.clone());
         let name = "spool".to_owned();
@@ -196,7 +207,7 @@ impl Agent {
             worker.run()
         });
         let handle = handle.map_err(|error| AgentError::Start { thread: name, error })?;
-        Ok(Some(SpoolThread { spool: Arc::clone(spool), handle: Some(handle) }))
+        Ok(Some(SpoolThread { spool, handle: Some(handle) }))
     }
 
     /// Starts all threads; the recorder, whose lane comes last, ends when the

@@ -33,6 +33,8 @@ pub(crate) use worker::Worker;
 pub struct SpoolConfig {
     /// Holds a directory for each agent; shared by agents, also of other logs.
     pub dir: PathBuf,
+    /// Where it cannot be used, the agent does not start; or else it does without.
+    pub required: bool,
     /// Most bytes on the disk of this agent and of those whose spool it has taken
     /// over.
     pub max_bytes: u64,

@@ -129,6 +129,7 @@ struct Rig {
 fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig {
         dir: dir.to_owned(),
+        required: true,
         max_bytes: 64 << 20,
         log: "log".to_owned(),
         stall: Duration::from_secs(5),

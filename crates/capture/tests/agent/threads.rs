@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
-use umbra_capture::{AgentError, Stats};
+use umbra_capture::{AgentError, SpoolConfig, Stats};
 use umbra_log::{Append, Appender, Entry, LogError, Loss, Position, Rejected};
 use umbra_record::pb::record::Body;
 
@@ -160,4 +160,28 @@ fn alone_without_descriptors() {
     assert!(upstream.heads().is_empty());
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     assert!(log.read().is_empty());
+}
+
+#[test]
+fn a_spool_that_cannot_be_keeps_an_agent_from_starting_only_if_it_is_required() {
+    let upstream = Server::echo();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let spool = |required| SpoolConfig {
+        dir: file.path().to_owned(),
+        required,
+        max_bytes: 1 << 20,
+        log: "log".to_owned(),
+        stall: Duration::from_secs(5),
+        queue_bytes: 1 << 16,
+        window_bytes: 1 << 16,
+    };
+    let refused = Agent::start(upstream.address, |config| config.spool = Some(spool(true)));
+    let (error, records) = refused.failed();
+    assert!(matches!(error, AgentError::Spool { .. }), "{error}");
+    assert!(records.is_empty());
+
+    let agent = Agent::start(upstream.address, |config| config.spool = Some(spool(false)));
+    agent.connect().get("/");
+    let ended = agent.end();
+    assert_eq!((ended.report.recorded, ended.report.spooled), (1, 0));
 }

@@ -2,10 +2,8 @@
 //! what became of its requests.
 
 use std::{
-    fs::DirBuilder,
     net::TcpListener,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -146,7 +144,7 @@ fn spool(capture: &Capture, log: &Log) -> Option<SpoolConfig> {
         Spool::Off => None,
         Spool::Dir(dir) => Some(dir.clone()),
         Spool::Auto if matches!(log, Log::File(_)) => return None,
-        Spool::Auto => state_dir().map(|dir| dir.join("umbra/spool")).filter(|dir| can_make(dir)),
+        Spool::Auto => state_dir().map(|dir| dir.join("umbra/spool")),
     };
     if dir.is_none() && matches!(log, Log::Kafka(_)) {
         tracing::warn!(
@@ -155,21 +153,14 @@ fn spool(capture: &Capture, log: &Log) -> Option<SpoolConfig> {
     }
     Some(SpoolConfig {
         dir: dir?,
+        // Where nobody asked for it, capture begins without.
+        required: matches!(capture.spool, Spool::Dir(_)),
         max_bytes: capture.spool_max,
         log: log.name().to_owned(),
         stall: STALL,
         queue_bytes: capture.spool_queue,
         window_bytes: capture.spool_queue,
     })
-}
-
-/// Nobody asked for this directory: where it cannot be, capture begins without.
-fn can_make(dir: &Path) -> bool {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    if let Err(error) = &made {
-        tracing::warn!(%error, dir = %dir.display(), "there can be no spool");
-    }
-    made.is_ok()
 }
 
 /// Where programs keep what should outlive them.
