@@ -19,6 +19,7 @@ mod log;
 pub mod progress;
 pub(crate) mod settle;
 mod tail;
+pub(crate) mod times;
 
 pub use append::{Append, AppendTimes, Entry, Loss, Position, Rejected, Returned};
 pub use error::LogError;

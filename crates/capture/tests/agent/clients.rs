@@ -174,8 +174,10 @@ fn metrics_have_the_documented_names() {
         "umbra_capture_spool_bytes 0\n",
         "umbra_capture_upstream_seconds_count 1\n",
         "umbra_capture_upstream_seconds_bucket{le=\"+Inf\"} 1\n",
+        "umbra_log_append_seconds_count ",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }
+    assert!(!text.contains("umbra_log_append_seconds_count 0\n"), "{text}");
     agent.end();
 }

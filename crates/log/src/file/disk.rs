@@ -36,6 +36,8 @@ pub(super) struct Batch {
     pub(super) counts: Vec<u64>,
     pub(super) start_ns: u64,
     pub(super) end_ns: u64,
+    /// When the first record came.
+    pub(super) since: Instant,
 }
 
 /// The segment being written.

@@ -27,7 +27,7 @@ use super::{
     format::{MESSAGE_HEAD, put_message},
     lock::Lock,
 };
-use crate::{Append, Entry, LogError, Loss, Position, Rejected};
+use crate::{Append, AppendTimes, Entry, LogError, Loss, Position, Rejected, times::Times};
 
 /// Largest payload; what is larger belongs in parts.
 pub const MAX_PAYLOAD: usize = 8 << 20;
@@ -65,14 +65,14 @@ struct Shared {
     written: Vec<AtomicU64>,
     /// The last flush request that is fulfilled.
     flushed: watch::Sender<u64>,
+    /// Of the first record of each chunk.
+    times: Times,
     queue_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Queue {
     open: Batch,
-    /// When the first record of `open` came.
-    since: Instant,
     /// Full ones.
     ready: VecDeque<Batch>,
     /// Allocations to be used again.
@@ -92,7 +92,13 @@ struct Queue {
 
 impl Batch {
     fn new(partitions: usize, records: Vec<u8>) -> Self {
-        Self { records, counts: vec![0; partitions], start_ns: u64::MAX, end_ns: 0 }
+        Self {
+            records,
+            counts: vec![0; partitions],
+            start_ns: u64::MAX,
+            end_ns: 0,
+            since: Instant::now(),
+        }
     }
 }
 
@@ -103,7 +109,6 @@ impl FileAppender {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 open: Batch::new(partitions, Vec::new()),
-                since: Instant::now(),
                 ready: VecDeque::new(),
                 spare: Vec::new(),
                 bytes: 0,
@@ -116,6 +121,7 @@ impl FileAppender {
             work: Condvar::new(),
             written: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             flushed: watch::Sender::new(0),
+            times: Times::default(),
             queue_bytes,
         });
         let cannot = |error| LogError::Io(format!("cannot start a thread: {error}"));
@@ -179,6 +185,10 @@ impl Append for FileAppender {
         Vec::new()
     }
 
+    fn times(&self) -> Option<AppendTimes> {
+        Some(self.shared.times.read())
+    }
+
     async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
         let mut flushed = self.shared.flushed.subscribe();
         let asked = {
@@ -219,7 +229,7 @@ impl Queue {
     fn push(&mut self, partition: usize, entry: &Entry<'_>) -> bool {
         let before = self.open.records.len();
         if before == 0 {
-            self.since = Instant::now();
+            self.open.since = Instant::now();
         }
         let sequence = self.next[partition] as u32;
         let channel = partition as u16;
@@ -255,7 +265,7 @@ impl Queue {
             return Err(TICK);
         }
         let linger = if len >= WORTH_IT { LINGER } else { IDLE_LINGER };
-        let age = self.since.elapsed();
+        let age = self.open.since.elapsed();
         if self.closing || age >= linger { Ok(self.cut()) } else { Err(linger - age) }
     }
 }
@@ -391,6 +401,7 @@ impl Writer {
     /// Tells that this batch is written.
     fn written(&self, batch: Batch) {
         let bytes = batch.records.len();
+        self.shared.times.observe(batch.since.elapsed());
         for (written, count) in self.shared.written.iter().zip(&batch.counts) {
             if *count > 0 {
                 written.fetch_add(*count, Ordering::Release);

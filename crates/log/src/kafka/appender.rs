@@ -31,16 +31,16 @@ use self::{
     lanes::{Lane, Lanes, Ticket},
     rescue::{Rescue, rescues},
     single::{Single, judges_batches},
-    times::Times,
 };
 use super::{admin::Admin, client::Watch, properties::Limits};
-use crate::{Append, AppendTimes, Entry, LogError, Loss, Position, Rejected, Returned};
+use crate::{
+    Append, AppendTimes, Entry, LogError, Loss, Position, Rejected, Returned, times::Times,
+};
 
 mod keeper;
 mod lanes;
 mod rescue;
 mod single;
-mod times;
 
 /// How long a drop waits for what is not yet durable.
 const LAST_FLUSH: Duration = Duration::from_secs(3);

@@ -14,19 +14,19 @@ const BOUNDS_US: [u64; 14] = [
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(crate) struct Times {
     counts: [AtomicU64; BOUNDS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
 impl Times {
-    pub(super) fn observe(&self, time: Duration) {
+    pub(crate) fn observe(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.counts[BOUNDS_US.partition_point(|bound| *bound < us)].fetch_add(1, Relaxed);
         self.sum_us.fetch_add(us, Relaxed);
     }
 
-    pub(super) fn read(&self) -> AppendTimes {
+    pub(crate) fn read(&self) -> AppendTimes {
         AppendTimes {
             bounds_us: &BOUNDS_US,
             counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
