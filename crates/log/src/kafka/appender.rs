@@ -282,6 +282,27 @@ impl Account {
         self.progress.notify_waiters();
     }
 
+    /// No producer has anything: what was not reported and is not kept is lost.
+    fn give_up(&self) {
+        let mut given_up = 0_u64;
+        for (partition, lane) in (0..).zip(self.lanes.iter()) {
+            let missing = lane.missing().into_iter();
+            for number in missing.filter(|number| !self.rescue.has(partition, *number)) {
+                self.lost(partition, number, lane.weight(number), "log_failed");
+                self.report(lane, number);
+                given_up += 1;
+            }
+        }
+        if given_up > 0 {
+            tracing::error!(records = given_up, "an old producer keeps records: they are lost");
+        }
+    }
+
+    /// The appender is dropped, and there is no more time.
+    fn is_over(&self) -> bool {
+        self.end.get().is_some_and(|end| Instant::now() >= *end)
+    }
+
     fn lost(&self, partition: u32, number: u64, weight: u32, reason: &'static str) {
         let mut losses = self.losses();
         if let Some(run) = losses.iter_mut().rev().find(|run| run.partition == partition)
@@ -326,6 +347,9 @@ impl Reports {
         let Some(single) = self.single.as_ref().filter(|_| judges_batches(error)) else {
             return false;
         };
+        if self.account.rescue.is_asked() {
+            return false;
+        }
         let Some(time_ms) = lane.time(ticket.number()) else { return false };
         self.account.recheck.store(true, Ordering::Relaxed);
         let make = || Self {
@@ -333,10 +357,19 @@ impl Reports {
             watch: self.watch.another(),
             single: None,
         };
+        let is_over = || self.account.is_over() || self.account.rescue.is_asked();
         single
-            .send(message, time_ms, ticket, &self.account.end, make)
+            .send(message, time_ms, ticket, is_over, make)
             .inspect_err(|again| tracing::debug!(%again, "a record cannot be sent again"))
             .is_ok()
+    }
+
+    /// Whether a record that is not delivered is kept: somebody may deliver it yet.
+    fn keeps(&self, error: &KafkaError) -> bool {
+        // Refused with its batch, and the caller wants it back before it is sent again.
+        let asked =
+            self.single.is_some() && judges_batches(error) && self.account.rescue.is_asked();
+        (rescues(error) || asked) && self.account.end.get().is_none()
     }
 }
 
@@ -378,9 +411,7 @@ impl ProducerContext for Reports {
             return;
         }
         let weight = lane.redeem(ticket);
-        if let Some(error) = error.filter(|error| rescues(error))
-            && self.account.end.get().is_none()
-        {
+        if let Some(error) = error.filter(|error| self.keeps(error)) {
             let time_ms = lane.time(ticket.number()).unwrap_or(1);
             self.account.rescue.keep(message, (ticket.number(), weight, time_ms), error);
             return;
@@ -420,4 +451,42 @@ fn owned_headers(headers: &[(&str, &[u8])]) -> Option<OwnedHeaders> {
         owned = owned.insert(Header { key, value: Some(*value) });
     }
     Some(owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_producer_reports_and_nobody_keeps_is_lost() {
+        let account = Account::new(2, Limits::of(1 << 20, 1 << 20));
+        let lane = account.lanes.get(1).unwrap();
+        for time in 1..=6 {
+            lane.accept(&mut lane.accepted(), time);
+        }
+        let _ = lane.ticket(3, 77);
+        lane.report(1);
+        lane.report(4);
+        let kept = rescue::Rescued {
+            time_ms: 1,
+            key: None,
+            headers: None,
+            payload: Vec::new(),
+            weight: 1,
+        };
+        account.rescue.put(1, 5, kept);
+        account.give_up();
+        let lost: Vec<_> = account
+            .losses()
+            .iter()
+            .map(|run| (run.partition, run.first, run.last, run.weight))
+            .collect();
+        assert_eq!(lost, [(1, 2, 3, 78), (1, 6, 6, 1)]);
+        // The watermark waits for what is kept, and for nothing else.
+        assert_eq!(lane.durable(), 4);
+        account.report(lane, 5);
+        assert_eq!((lane.durable(), account.lanes.waiting()), (6, 0));
+        account.give_up();
+        assert_eq!(account.losses().len(), 2);
+    }
 }

@@ -2,6 +2,7 @@
 //! is away.
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::Command,
     time::{Duration, Instant},
@@ -9,7 +10,8 @@ use std::{
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Headers, OwnedMessage},
     producer::{BaseProducer, BaseRecord, Producer},
@@ -253,9 +255,17 @@ async fn batches_stay_below_what_the_topic_takes() {
 }
 
 async fn lower_limit(topic: &str, max_message_bytes: &str) {
+    lower_limit_at(&broker::admin(), topic, max_message_bytes).await;
+}
+
+async fn lower_limit_at(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    max_message_bytes: &str,
+) {
     let lower = AlterConfig::new(ResourceSpecifier::Topic(topic))
         .set("max.message.bytes", max_message_bytes);
-    let done = broker::admin().alter_configs([&lower], &AdminOptions::new()).await;
+    let done = admin.alter_configs([&lower], &AdminOptions::new()).await;
     done.expect("altered")[0].as_ref().expect("altered");
 }
 
@@ -423,4 +433,47 @@ async fn while_kafka_is_away_nothing_waits_and_nothing_is_lost() {
     assert_eq!(appender.losses(), []);
     let spans = log.spans().await.expect("spans");
     assert_eq!((spans[0].high, spans[1].high), (1, accepted));
+}
+
+#[tokio::test]
+async fn what_waits_to_be_sent_again_is_given_back_while_kafka_stands_still() {
+    let own = Own::start();
+    let settings = [("linger.ms", "100"), ("compression.type", "none")];
+    let options = LogOptions { queue_bytes: 16 << 20, ..broker::with(1, &settings) };
+    let log = Log::open(&own.address("back"), options, Mode::Create).await.expect("a log");
+    let appender = log.appender().await.expect("an appender");
+    let mut admin = broker::config();
+    let admin = admin.set("bootstrap.servers", own.addresses()).create().expect("an admin client");
+    lower_limit_at(&admin, "back", "10000").await;
+    let noise = noise(20_000);
+    let deadline = Instant::now() + DEADLINE;
+    while appender.losses().is_empty() {
+        appender.enqueue(&entry(0, &noise)).expect("room");
+        appender.flush(DEADLINE).await.expect("durable, or told");
+        assert!(Instant::now() < deadline, "the limit is not heeded");
+    }
+    // Refused in batches, far more than the second producer takes at a time.
+    let before = appender.durable(0);
+    let mut last = before;
+    while last < before + 4_000 {
+        last = appender.enqueue(&entry(0, &noise[..2_000])).expect("room").number;
+    }
+    while appender.durable(0) < before + 50 {
+        assert!(Instant::now() < deadline, "none is sent again");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    own.freeze();
+    let durable = appender.durable(0);
+    assert!(durable < last, "all were sent again before the broker stood still");
+    let began = Instant::now();
+    let returned = appender.take_back(Duration::from_secs(6));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    let numbers: BTreeSet<u64> = returned.iter().map(|one| one.position.number).collect();
+    own.thaw();
+    assert_eq!(appender.losses(), []);
+    // What came to the broker and what came back are all there is.
+    let missing = (durable + 1..=last).filter(|number| !numbers.contains(number)).count() as u64;
+    assert_eq!(numbers.last(), Some(&last));
+    assert!(log.spans().await.expect("spans")[0].high >= durable - 1 + missing, "{missing}");
+    assert!(numbers.len() > 1_000, "{} of {}", numbers.len(), last - durable);
 }

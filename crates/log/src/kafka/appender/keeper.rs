@@ -36,6 +36,13 @@ const POLL: Duration = Duration::from_millis(100);
 const POLL_OFTEN: Duration = Duration::from_millis(1);
 /// Longest wait for what an old producer has, before it is taken from it.
 const HAND_OVER: Duration = Duration::from_secs(3);
+/// Longest wait until it has given all of it: a broker's thread may be in the middle of
+/// resolving a name …
+const PATIENCE: Duration = Duration::from_secs(30);
+/// … and while the caller wants something else.
+const HURRY: Duration = Duration::from_secs(3);
+/// How often it is told to.
+const PURGE: Duration = Duration::from_millis(50);
 /// First pause before another producer is tried, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -150,8 +157,15 @@ impl Keeper {
 
     /// Ends the producer. What it does not deliver within `grace` is kept.
     fn shut(&mut self, grace: Duration) {
+        // Its end may bring reports.
+        drop(self.empty(grace));
+        self.account.give_up();
+    }
+
+    /// Takes the producer's records from it, after `grace`.
+    fn empty(&mut self, grace: Duration) -> Option<Arc<Producer>> {
         self.account.lanes.give(None);
-        let Some(producer) = self.producer.take() else { return };
+        let producer = self.producer.take()?;
         let single = producer.context().single.as_ref().and_then(Single::producer);
         let in_flight =
             || producer.in_flight_count() + single.map_or(0, |single| single.in_flight_count());
@@ -159,23 +173,30 @@ impl Keeper {
             single.inspect(|single| single.poll(POLL_OFTEN));
             producer.poll(POLL_OFTEN);
         };
+        let rescue = &self.account.rescue;
+        let is_over = || rescue.has_failed() || rescue.is_asked() || self.is_over();
         let begun = Instant::now();
-        while in_flight() > 0 && begun.elapsed() < grace && !self.account.rescue.has_failed() {
+        while in_flight() > 0 && begun.elapsed() < grace && !is_over() {
             poll();
         }
         let purge = || {
-            let all = || PurgeConfig::default().queue().inflight();
+            // Waits for no broker's thread.
+            let all = || PurgeConfig::default().queue().inflight().non_blocking();
             producer.purge(all());
             single.inspect(|single| single.purge(all()));
         };
-        let begun = Instant::now();
-        while in_flight() > 0 && begun.elapsed() < HAND_OVER {
-            purge();
+        let (begun, mut hurry, mut purged) = (Instant::now(), None, None::<Instant>);
+        while in_flight() > 0 && begun.elapsed() < PATIENCE {
+            if self.is_interrupted() && hurry.get_or_insert_with(Instant::now).elapsed() >= HURRY {
+                break;
+            }
+            if purged.is_none_or(|at| at.elapsed() >= PURGE) {
+                purge();
+                purged = Some(Instant::now());
+            }
             poll();
         }
-        if in_flight() > 0 {
-            tracing::error!(records = in_flight(), "an old producer keeps records: they are lost");
-        }
+        Some(producer)
     }
 
     /// Tries another producer, until one delivers.
@@ -265,13 +286,16 @@ impl Keeper {
 
     /// Gives the caller what is not durable; nothing is taken after that.
     fn give_back(&mut self) {
-        self.shut(Duration::ZERO);
+        let old = self.empty(Duration::ZERO);
+        self.account.give_up();
         let positions = self.account.rescue.give_back();
         for at in positions {
             if let Some(lane) = self.account.lanes.get(at.partition) {
                 self.account.report(lane, at.number);
             }
         }
+        // Its end may wait for a broker's thread; the caller does not.
+        drop(old);
     }
 
     /// Looks for new partitions and other limits.

@@ -189,6 +189,18 @@ impl Lane {
         }
     }
 
+    /// Numbers given out and not reported.
+    pub(super) fn missing(&self) -> Vec<u64> {
+        let last = self.accepted().last;
+        let ahead = lock(&self.ahead);
+        (self.durable() + 1..=last).filter(|number| !ahead.contains(number)).collect()
+    }
+
+    /// The weight of a record whose ticket will not come back, or 1: most are.
+    pub(super) fn weight(&self, number: u64) -> u32 {
+        lock(&self.heavy).remove(&number).unwrap_or(1)
+    }
+
     /// `number` is durable, or lost and told. The time that took, if it was taken.
     pub(super) fn report(&self, number: u64) -> Option<Duration> {
         self.pass(number);
@@ -203,6 +215,10 @@ impl Lane {
     fn pass(&self, number: u64) {
         let mut ahead = lock(&self.ahead);
         let mut durable = self.durable.load(Ordering::Relaxed);
+        if number <= durable {
+            // It was given up, and is reported after all.
+            return;
+        }
         if number != durable + 1 {
             ahead.insert(number);
             return;
@@ -258,6 +274,21 @@ mod tests {
             lane.report(number);
             assert_eq!(lane.durable(), durable, "after {number}");
         }
+    }
+
+    #[test]
+    fn what_was_not_reported_is_missing_and_what_is_reported_again_changes_nothing() {
+        let lane = Lane::default();
+        for number in 1..=6 {
+            lane.accept(&mut lane.accepted(), number);
+        }
+        lane.report(1);
+        lane.report(4);
+        assert_eq!(lane.missing(), [2, 3, 5, 6]);
+        for number in [2, 3, 5, 2, 1, 6] {
+            lane.report(number);
+        }
+        assert_eq!((lane.durable(), lane.missing(), lock(&lane.ahead).len()), (6, vec![], 0));
     }
 
     #[test]

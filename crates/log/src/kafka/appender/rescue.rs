@@ -86,7 +86,7 @@ impl Rescue {
         self.put(partition, number, rescued);
         let purged =
             matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
-        if !purged {
+        if rescues(error) && !purged {
             self.fail(&error.to_string());
         }
     }
@@ -99,6 +99,11 @@ impl Rescue {
     /// The first one, to be sent.
     pub(super) fn take(&self) -> Option<((u32, u64), Rescued)> {
         self.state().records.pop_first()
+    }
+
+    /// Whether this record is kept.
+    pub(super) fn has(&self, partition: u32, number: u64) -> bool {
+        self.state().records.contains_key(&(partition, number))
     }
 
     /// The producer has failed.
@@ -146,6 +151,8 @@ impl Rescue {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                // What is not taken stays what it is: not durable.
+                state.asked = false;
                 return Vec::new();
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -153,9 +160,13 @@ impl Rescue {
         }
     }
 
-    /// Gives everything to who asked for it. The positions that are given back.
+    /// Gives everything to who asked for it and still waits. The positions that are
+    /// given back.
     pub(super) fn give_back(&self) -> Vec<Position> {
         let mut state = self.state();
+        if !state.asked {
+            return Vec::new();
+        }
         let records = std::mem::take(&mut state.records);
         let given: Vec<Returned> = records.into_iter().map(returned).collect();
         let positions = given.iter().map(|one| one.position).collect();
@@ -198,5 +209,34 @@ fn returned(((partition, number), record): ((u32, u64), Rescued)) -> Returned {
         headers: headers.collect(),
         payload: record.payload,
         weight: record.weight,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Rescued {
+        Rescued { time_ms: 1, key: None, headers: None, payload: vec![1], weight: 1 }
+    }
+
+    #[test]
+    fn who_does_not_wait_any_more_is_given_nothing() {
+        let rescue = Rescue::default();
+        rescue.put(0, 7, record());
+        assert!(rescue.ask_back(Duration::ZERO).is_empty());
+        assert!(!rescue.is_asked());
+        assert!(rescue.give_back().is_empty(), "nobody has it");
+        assert!(rescue.has(0, 7));
+        let given = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| rescue.ask_back(Duration::from_secs(20)));
+            while !rescue.is_asked() {
+                std::thread::yield_now();
+            }
+            let positions = rescue.give_back();
+            assert_eq!(positions, [Position { partition: 0, number: 7 }]);
+            asking.join().unwrap()
+        });
+        assert_eq!(given.len(), 1);
     }
 }

@@ -4,10 +4,7 @@
 //!
 //! A record that was sent again may stand behind later ones of its partition.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{sync::OnceLock, time::Duration};
 
 use rdkafka::{
     ClientConfig, Message,
@@ -46,15 +43,15 @@ impl Single {
         self.producer.get()
     }
 
-    /// Hands a refused record on, with the number it has. Waits for room, until
-    /// `end` comes: the first producer's queue fills meanwhile, and with it the
+    /// Hands a refused record on, with the number it has. Waits for room, until it
+    /// `is_over`: the first producer's queue fills meanwhile, and with it the
     /// caller learns of it. `make` gives a context for the second producer.
     pub(super) fn send(
         &self,
         message: &BorrowedMessage<'_>,
         time_ms: i64,
         ticket: Ticket,
-        end: &OnceLock<Instant>,
+        is_over: impl Fn() -> bool,
         make: impl FnOnce() -> Reports,
     ) -> Result<(), KafkaError> {
         let producer = self.open(make)?;
@@ -66,8 +63,7 @@ impl Single {
         record.key = message.key();
         loop {
             let Err((error, back)) = producer.send(record) else { return Ok(()) };
-            let over = end.get().is_some_and(|end| Instant::now() >= *end);
-            if over || error.rdkafka_error_code() != Some(Code::QueueFull) {
+            if is_over() || error.rdkafka_error_code() != Some(Code::QueueFull) {
                 return Err(error);
             }
             record = back;
