@@ -32,8 +32,9 @@ use crate::{
 /// The last flush gets at least this long, however much of the drain is used up.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
-/// What the log has not made durable then, is taken back within this.
-const TAKE_BACK: Duration = Duration::from_secs(2);
+/// What the log has not made durable then, is taken back within this: its thread may
+/// be asking brokers that do not answer.
+const TAKE_BACK: Duration = Duration::from_secs(6);
 
 /// Why an agent could not start, or ended before it was told to. No request and
 /// no state of the log is the cause.
@@ -400,6 +401,10 @@ fn keep<A: Append>(log: &A, spool: SpoolWorker, left: Duration, lanes: &mut [Lan
         }
     };
     for lane in lanes {
+        if kept.error.is_none() {
+            // What was lost meanwhile is found.
+            lane.settle();
+        }
         match all {
             true => lane.all_is_kept(),
             false => lane.give_up_undurable(),

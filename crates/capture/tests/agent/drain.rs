@@ -4,14 +4,16 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use umbra_capture::SpoolConfig;
+use umbra_log::{Append, Appender, Entry, LogError, Loss, Position, Rejected, Returned};
 use umbra_record::pb::{Completeness, Failure};
 
-use super::harness::{Agent, Client, Server, noise, signal, until};
+use super::harness::{Agent, Client, Server, TestLog, noise, signal, until};
 
 #[test]
 fn under_load_no_request_fails() {
@@ -127,4 +129,64 @@ fn connections_that_wait_to_be_accepted_are_served() {
         assert_eq!(client.answer().status, 200);
     }
     assert_eq!(agent.end().report.recorded, 50);
+}
+
+/// A log that is late until it is asked for what it has, and then has nothing.
+struct Late {
+    inner: Arc<Appender>,
+    asked: AtomicBool,
+}
+
+impl Append for Late {
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
+    }
+
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
+        self.inner.enqueue(entry)
+    }
+
+    fn durable(&self, partition: u32) -> u64 {
+        if self.asked.load(Ordering::SeqCst) { self.inner.durable(partition) } else { 0 }
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        self.inner.losses()
+    }
+
+    fn take_back(&self, _: Duration) -> Vec<Returned> {
+        self.asked.store(true, Ordering::SeqCst);
+        Vec::new()
+    }
+
+    async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
+        self.inner.flush(deadline).await?;
+        Err(LogError::Deadline("late".to_owned()))
+    }
+}
+
+#[test]
+fn what_became_durable_while_it_was_asked_back_is_recorded() {
+    let upstream = Server::echo();
+    let (log, dir) = (TestLog::new(), tempfile::tempdir().unwrap());
+    let inner = Arc::clone(&log.appender);
+    let late = Arc::new(Late { inner, asked: AtomicBool::new(false) });
+    let agent = Agent::start_with(upstream.address, log, Arc::clone(&late), |config| {
+        config.drain = Duration::from_secs(1);
+        config.spool = Some(SpoolConfig {
+            dir: dir.path().to_owned(),
+            required: true,
+            max_bytes: 1 << 20,
+            log: "log".to_owned(),
+            stall: Duration::from_secs(60),
+            queue_bytes: 1 << 16,
+            window_bytes: 1 << 16,
+        });
+    });
+    agent.connect().get("/");
+    // The log that is read in the end has no other writer.
+    drop(late);
+    let report = agent.end_unchecked().report;
+    assert_eq!((report.recorded, report.spooled), (1, 0), "{report:?}");
+    assert!(report.lost.is_empty(), "{report:?}");
 }
