@@ -75,6 +75,8 @@ macro_rules! conformance_suite {
             progress::a_dropped_delivery_comes_once_more_and_is_then_set_aside
             progress::long_reads_renew_their_reservation
             progress::what_was_read_ahead_and_not_seen_is_no_attempt
+            progress::what_is_given_back_untouched_is_no_attempt
+            progress::what_is_given_back_untouched_comes_again_as_it_was
             groups::a_note_is_handed_to_the_next_reader
             groups::a_note_alone_is_committed
             groups::a_note_that_is_too_long_is_refused

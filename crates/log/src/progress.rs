@@ -7,7 +7,9 @@
 //! Whatever lies below `reserved` and is not settled may have been handled, so it
 //! is delivered as attempt 2. `reserved` must therefore be durable *before* a
 //! delivery beyond the old one is made: it is moved ahead in blocks, renewed when
-//! half of one is used, so that delivering rarely waits for a commit.
+//! half of one is used, so that delivering rarely waits for a commit. A clean end
+//! takes it back to the last offset that may really have been handled: what was
+//! delivered and is known to be **untouched** needs no mark.
 //!
 //! A third thing is the user's own: a **note**, opaque bytes that he wants to find
 //! again where the partition goes on.
@@ -32,7 +34,7 @@ pub const MAX_NOTE: usize = 1536;
 pub struct Checkpoint {
     /// Every offset below is settled.
     pub committed: u64,
-    /// Deliveries below this may have been made.
+    /// What is below this and not settled may have been handled.
     pub reserved: u64,
     /// Settled runs beyond `committed`, ascending, apart from each other, end
     /// excluded.
@@ -47,6 +49,8 @@ pub struct Progress {
     committed: u64,
     /// Settled runs beyond `committed`: start to end (excluded).
     runs: BTreeMap<u64, u64>,
+    /// Delivered, and given back before anybody began to handle it: the same.
+    untouched: BTreeMap<u64, u64>,
     /// Next offset that was not delivered yet.
     next: u64,
     /// Delivering is allowed below this: durable.
@@ -78,11 +82,19 @@ impl Checkpoint {
     /// the reserved offsets ahead, `n` and the note in base64 if there is one, then
     /// each run as `gap+length`. Runs that do not
     /// fit are left out, the highest first: a successor delivers them again, as
-    /// attempt 2, for they lie below `reserved`.
+    /// attempt 2, for all of them are reserved then.
     #[must_use]
     pub fn metadata(&self) -> String {
+        self.text(self.reserved).unwrap_or_else(|cut| {
+            let end = self.runs.last().map_or(0, |&(_, end)| end);
+            if end <= self.reserved { cut } else { self.text(end).unwrap_or_else(|cut| cut) }
+        })
+    }
+
+    /// The metadata with this reserved; an error if it was cut.
+    fn text(&self, reserved: u64) -> Result<String, String> {
         use std::fmt::Write as _;
-        let mut text = format!("r{}", self.reserved.saturating_sub(self.committed));
+        let mut text = format!("r{}", reserved.saturating_sub(self.committed));
         if !self.note.is_empty() {
             text.push_str(" n");
             base64::encode(&self.note, &mut text);
@@ -94,11 +106,11 @@ impl Checkpoint {
             let _ = write!(text, " {}+{}", start - at, end - start);
             if text.len() > METADATA_LIMIT {
                 text.truncate(before);
-                break;
+                return Err(text);
             }
             at = end;
         }
-        text
+        Ok(text)
     }
 
     /// Reads what [`Checkpoint::metadata`] wrote. Empty text is a commit by
@@ -145,6 +157,7 @@ impl Progress {
         let mut progress = Self {
             committed: from.committed,
             runs: BTreeMap::new(),
+            untouched: BTreeMap::new(),
             next: from.committed,
             reserved: from.reserved.max(from.committed),
             asked: from.reserved.max(from.committed),
@@ -202,10 +215,10 @@ impl Progress {
         }
     }
 
-    /// Tells that deliveries from `offset` on were taken back before anybody saw
-    /// them.
-    pub fn take_back(&mut self, offset: u64) {
-        self.next = self.next.min(offset.max(self.committed));
+    /// Tells that `offset` was delivered and came back, that nobody has begun to
+    /// handle it, and that it will not be delivered again here.
+    pub fn untouched(&mut self, offset: u64) {
+        insert(&mut self.untouched, offset, offset + 1);
     }
 
     /// Tells that `offset` is settled.
@@ -249,15 +262,13 @@ impl Progress {
         self.snapshot(self.asked)
     }
 
-    /// What to commit as the last thing. `reserved` falls back to what was really
-    /// delivered, so that a successor marks no more than that.
+    /// What to commit as the last thing. `reserved` falls back to what may really
+    /// have been handled, so that a successor marks no more than that.
     #[must_use]
     pub fn last_checkpoint(&self) -> Checkpoint {
-        // What a predecessor may have handled and we did not come to stays marked,
-        // unless there is nothing of that kind.
-        let delivered = if self.next < self.inherited { self.inherited } else { self.next };
-        let all_settled = self.committed >= delivered;
-        self.snapshot(if all_settled { self.committed } else { delivered })
+        // What a predecessor may have handled stays marked until it is settled.
+        let before = if self.committed < self.inherited { self.inherited } else { 0 };
+        self.snapshot(self.touched().max(before))
     }
 
     /// Tells that this checkpoint is durable.
@@ -269,6 +280,16 @@ impl Progress {
     pub fn failed(&mut self) {
         self.asked = self.reserved;
         self.changed = true;
+    }
+
+    /// Nothing from here on was delivered without being settled, or untouched.
+    fn touched(&self) -> u64 {
+        let mut end = self.next;
+        // Both are apart from themselves, so each turn passes a run of one of them.
+        while let Some(start) = run_at_end(&self.runs, end).or(run_at_end(&self.untouched, end)) {
+            end = start;
+        }
+        end
     }
 
     fn snapshot(&self, reserved: u64) -> Checkpoint {
@@ -289,7 +310,7 @@ impl Progress {
         if start == self.committed {
             self.committed = end;
         } else {
-            self.insert(start, end);
+            insert(&mut self.runs, start, end);
         }
         // The prefix swallows the runs it has reached.
         while let Some(entry) = self.runs.first_entry() {
@@ -299,21 +320,28 @@ impl Progress {
             self.committed = self.committed.max(entry.remove());
         }
     }
+}
 
-    fn insert(&mut self, mut start: u64, mut end: u64) {
-        if let Some((&before, &before_end)) = self.runs.range(..=start).next_back()
-            && before_end >= start
-        {
-            start = before;
-            end = end.max(before_end);
-            self.runs.remove(&before);
-        }
-        while let Some((&after, &after_end)) = self.runs.range(start..=end).next() {
-            end = end.max(after_end);
-            self.runs.remove(&after);
-        }
-        self.runs.insert(start, end);
+/// Adds a run to others, which stay apart from each other.
+fn insert(runs: &mut BTreeMap<u64, u64>, mut start: u64, mut end: u64) {
+    if let Some((&before, &before_end)) = runs.range(..=start).next_back()
+        && before_end >= start
+    {
+        start = before;
+        end = end.max(before_end);
+        runs.remove(&before);
     }
+    while let Some((&after, &after_end)) = runs.range(start..=end).next() {
+        end = end.max(after_end);
+        runs.remove(&after);
+    }
+    runs.insert(start, end);
+}
+
+/// Where the run begins that covers the offset before `end`.
+fn run_at_end(runs: &BTreeMap<u64, u64>, end: u64) -> Option<u64> {
+    let (&start, &run_end) = runs.range(..end).next_back()?;
+    (run_end >= end).then_some(start)
 }
 
 mod base64;

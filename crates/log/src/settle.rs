@@ -46,6 +46,15 @@ pub(crate) enum End {
         /// Of the delivery.
         payload: Bytes,
     },
+    /// Given back by its user, who did not begin to handle it.
+    Untouched {
+        /// Of the delivery.
+        time_ns: u64,
+        /// Of the delivery.
+        attempt: u32,
+        /// Of the delivery.
+        payload: Bytes,
+    },
     /// Thrown away by the reader before its user saw it: no progress, only room.
     Discarded,
     /// No end: it is still out, but does not count any more.
@@ -175,6 +184,20 @@ impl Delivery {
     /// Settles it: it is never delivered to this group again (once committed).
     pub fn done(mut self) {
         self.token.end(self.partition, self.offset, End::Done);
+    }
+
+    /// Gives it back: nothing of it was begun, so this was no attempt. Whoever is
+    /// delivered it next, this reader or a successor, gets it as if for the first
+    /// time; a reader that keeps its partition gets it again at once, as often as it
+    /// does this. To be used for what is left when a partition is revoked or the
+    /// reader is closed. What was set aside is settled by it, as by dropping it.
+    pub fn untouched(mut self) {
+        if self.token.last_chance {
+            return;
+        }
+        let payload = std::mem::take(&mut self.payload);
+        let end = End::Untouched { time_ns: self.time_ns, attempt: self.attempt, payload };
+        self.token.end(self.partition, self.offset, end);
     }
 
     /// Takes it off the reader's read-ahead, bytes and record, while it stays undone:

@@ -14,9 +14,9 @@ pub enum Event {
     Delivery(Delivery),
     /// These partitions are this reader's from now on.
     Assigned(Vec<Assigned>),
-    /// No longer this reader's: unsent work of theirs is to be discarded (drop the
-    /// deliveries), what is in flight settled soon: the log waits for it up to its
-    /// deadline, then gives the partitions away.
+    /// No longer this reader's: work of theirs that was not begun is to be given back
+    /// (see [`Delivery::untouched`]), what is in flight settled soon: the log waits
+    /// for it up to its deadline, then gives the partitions away.
     Revoked(Vec<u32>),
     /// Every record before `offset` has been delivered and there is none after it
     /// now (sent once each time the reader catches up, also for partitions that
@@ -66,6 +66,13 @@ pub struct Assigned {
 /// contiguous prefix of what is done, committed every 200 ms and at `close`, together with
 /// the runs settled beyond it, which a successor does not deliver again.
 ///
+/// A successor is told which records may have been handled before, as attempt 2.
+/// After a crash these are all that were allowed to be delivered and are not known to
+/// be settled. After a revocation or `close` whose last commit came through, these are
+/// the ones up to the last that was dropped, or not settled in time; behind it, what
+/// was given back [`untouched`](Delivery::untouched) or never left the reader comes as
+/// attempt 1 (unless a predecessor that crashed may have handled it).
+///
 /// A note made with [`Tail::note`] is committed with progress, or alone if there is
 /// none: every later commit of the partition holds the last one. A commit that
 /// holds something `done` holds the notes made before that, and one that holds a
@@ -92,12 +99,14 @@ pub trait Tail: Send {
     /// [`MAX_NOTE`]: crate::progress::MAX_NOTE
     fn note(&mut self, partition: u32, note: Bytes);
     /// Commits what is done and leaves the group; undone deliveries will be
-    /// delivered to a successor. `Err` at the deadline.
+    /// delivered to a successor, as attempt 2 unless they were given back
+    /// [`untouched`](Delivery::untouched) before. `Err` at the deadline.
     fn close(self, deadline: Duration) -> impl Future<Output = Result<(), LogError>> + Send;
 }
 
 /// One record, on loan until it is `done`, from whichever thread. Dropped undone,
-/// it is delivered once more (as attempt 2), then set aside. It counts towards the
+/// it is delivered once more (as attempt 2), then set aside; given back
+/// [`untouched`](Delivery::untouched), as if nothing had been. It counts towards the
 /// read-ahead of its reader until then, or until [`Delivery::uncount`].
 #[derive(Debug)]
 pub struct Delivery {
@@ -107,7 +116,7 @@ pub struct Delivery {
     pub offset: u64,
     /// As given to `Entry::time_ns` (to the millisecond on Kafka).
     pub time_ns: u64,
-    /// 2: a predecessor may have handled it before it died.
+    /// 2: a predecessor may have begun to handle it, or it was dropped before.
     pub attempt: u32,
     /// The record. Empty for a record without payload (a Kafka null value). Clone
     /// it to keep it (no copy is made); what is taken out of here is not delivered

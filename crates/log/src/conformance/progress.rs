@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Bench, NOTHING, Subject, offsets, settle, text};
-use crate::{Event, Start};
+use crate::{Delivery, Event, Start};
 
 /// The plain case.
 pub async fn what_is_done_does_not_come_again(subject: &dyn Subject) {
@@ -232,4 +232,78 @@ pub async fn what_was_read_ahead_and_not_seen_is_no_attempt(subject: &dyn Subjec
     }
     settle(all);
     second.close().await;
+}
+
+/// Read ahead, seen, and not begun: after a clean end nothing is marked but what was.
+pub async fn what_is_given_back_untouched_is_no_attempt(subject: &dyn Subject) {
+    let bench = Bench::new(subject, "untouched", 2).await;
+    let writer = bench.writer().await;
+    writer.append_numbers(0, 0..100);
+    writer.append_numbers(1, 0..100);
+    writer.flush().await;
+    let ends = [(0, 100), (1, 100)];
+    let done = |offset: u64| offset < 10 || offset == 50 || offset == 99;
+    let mut first = bench.reader(Some("g"), Start::Earliest).await;
+    let mut out = Vec::new();
+    for delivery in first.up_to(&ends).await {
+        match (delivery.partition, delivery.offset) {
+            (_, offset) if done(offset) => delivery.done(),
+            // Begun, and dropped, or not settled in time.
+            (1, 12) => drop(delivery),
+            (1, 15) => out.push(delivery),
+            _ => delivery.untouched(),
+        }
+    }
+    first.close().await;
+    settle(out);
+    // The second begins nothing, the third dies.
+    for clean in [true, false] {
+        let mut next = bench.reader(Some("g"), Start::Earliest).await;
+        let again = next.up_to(&ends).await;
+        assert_eq!(again.len(), 2 * (100 - 12));
+        for delivery in &again {
+            let (partition, offset) = (delivery.partition, delivery.offset);
+            let marked = partition == 1 && offset <= 15;
+            assert_eq!(delivery.attempt, if marked { 2 } else { 1 }, "{partition}/{offset}");
+            assert!(!done(offset), "{partition}/{offset} was done");
+        }
+        if clean {
+            again.into_iter().for_each(Delivery::untouched);
+            next.close().await;
+        } else {
+            drop(next);
+            again.into_iter().for_each(Delivery::untouched);
+        }
+    }
+    let mut last = bench.reader(Some("g"), Start::Earliest).await;
+    let all = last.up_to(&ends).await;
+    assert!(all.iter().all(|one| one.attempt == 2), "nobody knows what the dead one did");
+    settle(all);
+    last.close().await;
+}
+
+/// By whoever keeps the partition, as often as he likes: it is neither marked nor set
+/// aside for that.
+pub async fn what_is_given_back_untouched_comes_again_as_it_was(subject: &dyn Subject) {
+    let bench = Bench::new(subject, "back", 1).await;
+    let writer = bench.writer().await;
+    writer.append_numbers(0, 0..3);
+    writer.flush().await;
+    let mut reader = bench.reader(Some("g"), Start::Earliest).await;
+    for delivery in reader.up_to(&[(0, 3)]).await {
+        if delivery.offset == 1 { delivery.untouched() } else { delivery.done() }
+    }
+    for (attempt, dropped) in [(1, false), (1, true), (2, false), (2, false), (2, true)] {
+        let again = reader.delivery().await;
+        assert_eq!((again.offset, text(&again), again.attempt), (1, "1", attempt));
+        if dropped { drop(again) } else { again.untouched() }
+    }
+    match reader.event().await {
+        Event::SetAside(delivery) => delivery.done(),
+        other => panic!("{other:?}"),
+    }
+    reader.close().await;
+    let mut next = bench.reader(Some("g"), Start::Earliest).await;
+    assert_eq!(offsets(&next.up_to(&[(0, 3)]).await), NOTHING);
+    next.close().await;
 }

@@ -62,9 +62,6 @@ pub(super) enum Stop {
     Abandon,
     /// With a last commit.
     Close {
-        /// First offset of each partition that was read ahead and never seen by
-        /// the reader's user.
-        unseen: BTreeMap<u32, u64>,
         /// Where the result goes.
         result: oneshot::Sender<Result<(), LogError>>,
     },
@@ -204,9 +201,9 @@ impl Follower {
         match stop {
             None => false,
             Some(Stop::Abandon) => true,
-            Some(Stop::Close { unseen, result }) => {
+            Some(Stop::Close { result }) => {
                 // Nobody waits any more if the deadline has passed.
-                let _ = result.send(self.close(unseen));
+                let _ = result.send(self.close());
                 true
             }
         }
@@ -236,10 +233,19 @@ impl Follower {
                         self.returned.remove(&place);
                     }
                 }
-                End::Returned { time_ns, payload, .. } if !part.finished => {
+                End::Returned { time_ns, payload } if !part.finished => {
                     self.deliver_again(place, time_ns, payload);
                 }
-                End::Returned { .. } | End::Discarded | End::Uncounted => {}
+                End::Untouched { time_ns, attempt, payload } if !part.finished => {
+                    let token = self.token(payload.len());
+                    let delivery = Delivery::new(place, time_ns, attempt, payload, token);
+                    self.events.push_back(Event::Delivery(delivery));
+                }
+                // Unless it was begun, and dropped, before that.
+                End::Untouched { .. } | End::Discarded if !self.returned.contains(&place) => {
+                    part.progress.untouched(one.offset);
+                }
+                End::Returned { .. } | End::Untouched { .. } | End::Discarded | End::Uncounted => {}
             }
         }
         self.settled = settled;
@@ -385,32 +391,25 @@ impl Follower {
         }
     }
 
-    fn close(&mut self, mut unseen: BTreeMap<u32, u64>) -> Result<(), LogError> {
+    fn close(&mut self) -> Result<(), LogError> {
+        // Nothing is delivered from now on, not even what comes back.
+        for part in &mut self.parts {
+            part.finished = true;
+        }
         self.publish();
         let left = std::mem::take(&mut self.shared.outbox().events);
-        note_unseen(left, &mut unseen);
-        for (partition, offset) in unseen {
-            if let Some(part) = self.parts.get_mut(partition as usize) {
-                part.progress.take_back(offset);
-            }
-        }
+        discard_unseen(left);
+        self.take_settled();
         let last = (0..).zip(self.parts.iter().map(|part| part.progress.last_checkpoint()));
         self.commit(&last.collect(), true)
     }
 }
 
-/// Takes deliveries back that nobody saw, and notes where they begin.
-pub(super) fn note_unseen(
-    events: impl IntoIterator<Item = Event>,
-    unseen: &mut BTreeMap<u32, u64>,
-) {
+/// Takes deliveries back that nobody saw.
+pub(super) fn discard_unseen(events: impl IntoIterator<Item = Event>) {
     for event in events {
-        if let Event::Delivery(delivery) = event {
-            // A second attempt was seen once, by us or a predecessor.
-            if delivery.attempt == 1 {
-                let first = unseen.entry(delivery.partition).or_insert(delivery.offset);
-                *first = delivery.offset.min(*first);
-            }
+        // What is set aside stays undone as well: nobody has kept it.
+        if let Event::Delivery(delivery) | Event::SetAside(delivery) = event {
             delivery.discard();
         }
     }

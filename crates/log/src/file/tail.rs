@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     cursor::Cursor,
-    follow::{Follower, ReadAhead, Shared, Stop, note_unseen},
+    follow::{Follower, ReadAhead, Shared, Stop, discard_unseen},
     group::Group,
     seek,
     segment::Place,
@@ -169,10 +169,9 @@ impl Tail for FileTail {
     }
 
     async fn close(mut self, deadline: Duration) -> Result<(), LogError> {
-        let mut unseen = BTreeMap::new();
-        note_unseen(std::mem::take(&mut self.events), &mut unseen);
+        discard_unseen(std::mem::take(&mut self.events));
         let (result, closed) = oneshot::channel();
-        self.shared.control().stop = Some(Stop::Close { unseen, result });
+        self.shared.control().stop = Some(Stop::Close { result });
         self.unpark();
         match tokio::time::timeout(deadline, closed).await {
             Ok(Ok(result)) => result,

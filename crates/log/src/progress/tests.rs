@@ -84,6 +84,40 @@ fn a_clean_end_marks_no_more_than_was_delivered() {
 }
 
 #[test]
+fn a_clean_end_marks_nothing_that_is_untouched() {
+    let mut progress = reading(0);
+    for offset in 0..100 {
+        progress.deliver(offset);
+    }
+    for offset in [0, 1, 50, 60, 98] {
+        progress.settle(offset);
+    }
+    // 20 and 30 are neither.
+    for offset in (2..100).rev().filter(|one| ![20, 30, 50, 60, 98].contains(one)) {
+        progress.untouched(offset);
+    }
+    let last = progress.last_checkpoint();
+    assert_eq!((last.committed, last.reserved), (2, 31));
+    assert_eq!(last.runs, [(50, 51), (60, 61), (98, 99)]);
+    progress.untouched(20);
+    progress.untouched(30);
+    let last = progress.last_checkpoint();
+    assert_eq!((last.committed, last.reserved), (2, 2));
+    let mut second = Progress::resume(&last);
+    assert_eq!((second.deliver(2), second.deliver(97), second.is_settled(98)), (1, 1, true));
+}
+
+#[test]
+fn runs_that_are_left_out_are_reserved() {
+    let runs: Vec<_> = (0..5000u64).map(|n| (n * 10 + 5, n * 10 + 6)).collect();
+    let checkpoint = Checkpoint { runs, ..Checkpoint::fresh(0) };
+    let text = checkpoint.metadata();
+    assert!(text.len() <= METADATA_LIMIT, "{} bytes", text.len());
+    let read = Checkpoint::parse(0, &text).expect("readable");
+    assert_eq!(read.reserved, 4999 * 10 + 6);
+}
+
+#[test]
 fn a_clean_end_keeps_the_mark_of_what_a_predecessor_may_have_done() {
     let crashed =
         Checkpoint { committed: 5, reserved: 100, runs: vec![(7, 9)], ..Checkpoint::fresh(0) };
@@ -92,6 +126,13 @@ fn a_clean_end_keeps_the_mark_of_what_a_predecessor_may_have_done() {
     progress.settle(5);
     let last = progress.last_checkpoint();
     assert_eq!((last.committed, last.reserved), (6, 100));
+    for offset in (6..200).filter(|&one| !progress.is_settled(one)).collect::<Vec<_>>() {
+        progress.deliver(offset);
+        progress.untouched(offset);
+    }
+    assert_eq!(progress.last_checkpoint().reserved, 100);
+    (6..100).for_each(|offset| progress.settle(offset));
+    assert_eq!(progress.last_checkpoint(), Checkpoint::fresh(100));
 }
 
 #[test]
@@ -204,7 +245,7 @@ proptest! {
 
     #[test]
     fn however_often_readers_crash_nothing_is_lost_and_repeats_are_marked(
-        steps in prop::collection::vec((0..4u8, 0..64usize), 1..200),
+        steps in prop::collection::vec((0..5u8, 0..64usize), 1..200),
     ) {
         // A model of readers that crash (state as committed) in between.
         let total = 3000u64;
@@ -231,6 +272,18 @@ proptest! {
                 2 => {
                     durable = progress.checkpoint();
                     progress.confirmed(&durable);
+                }
+                3 => {
+                    // A clean end: what is at most half way through is untouched.
+                    let next = progress.next();
+                    for offset in out.drain(..).filter(|offset| offset + pick as u64 >= next) {
+                        handled[offset as usize] -= 1;
+                        progress.untouched(offset);
+                    }
+                    durable = progress.last_checkpoint();
+                    durable = Checkpoint::parse(durable.committed, &durable.metadata())
+                        .expect("readable");
+                    progress = Progress::resume(&durable);
                 }
                 _ => {
                     durable = Checkpoint::parse(durable.committed, &durable.metadata())

@@ -49,9 +49,23 @@ fn each_delivery_ends_once() {
 }
 
 #[test]
+fn what_is_untouched_comes_back_as_it_was() {
+    let (queue, _) = queue();
+    let mut again = delivery(&queue, 0);
+    again.attempt = 2;
+    again.untouched();
+    match &drained(&queue)[..] {
+        [Settled { end: End::Untouched { time_ns: 5, attempt: 2, payload }, freed, .. }] => {
+            assert_eq!((&payload[..], *freed), (&b"text"[..], Some(4)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_is_uncounted_frees_its_room_once() {
     let (queue, _) = queue();
-    for how in [Delivery::done, drop, Delivery::discard] {
+    for how in [Delivery::done, drop, Delivery::discard, Delivery::untouched] {
         let mut one = delivery(&queue, 0);
         one.uncount();
         one.uncount();
@@ -68,6 +82,9 @@ fn the_last_chance_is_settled_by_dropping() {
     let (queue, _) = queue();
     let token = Token::new(&queue, 7, 4).last_chance();
     drop(Delivery::new((3, 1), 5, 2, Bytes::new(), token));
+    assert!(matches!(drained(&queue)[..], [Settled { end: End::Done, .. }]));
+    let token = Token::new(&queue, 7, 4).last_chance();
+    Delivery::new((3, 1), 5, 2, Bytes::new(), token).untouched();
     assert!(matches!(drained(&queue)[..], [Settled { end: End::Done, .. }]));
 }
 

@@ -153,11 +153,10 @@ impl Inbox {
     }
 
     /// Takes back what the user did not see of these partitions (with their epochs),
-    /// tells him that they are gone as the next thing he hears, and returns the
-    /// lowest offset of each that was taken back.
-    pub(super) fn revoke(&self, partitions: &BTreeMap<u32, u32>) -> BTreeMap<u32, u64> {
+    /// and tells him that they are gone as the next thing he hears.
+    pub(super) fn revoke(&self, partitions: &BTreeMap<u32, u32>) {
         let mut state = self.state();
-        let unseen = state.discard(|one| partitions.contains_key(&one), None);
+        state.discard(|one| partitions.contains_key(&one), None);
         for item in &mut state.items {
             if let Item::Assigned { partitions: new, .. } = item {
                 new.retain(|one| !partitions.contains_key(&one.partition));
@@ -179,7 +178,6 @@ impl Inbox {
         }
         drop(state);
         self.arrived.notify_one();
-        unseen
     }
 
     /// Nothing will come any more, for this reason.
@@ -233,27 +231,18 @@ impl State {
         }))
     }
 
-    /// Removes what waits of these partitions, of one epoch or any, and returns the
-    /// lowest offset of each that was to be seen for the first time.
-    fn discard(&mut self, of: impl Fn(u32) -> bool, epoch: Option<u32>) -> BTreeMap<u32, u64> {
-        let mut lowest = BTreeMap::new();
+    /// Removes what waits of these partitions, of one epoch or any.
+    fn discard(&mut self, of: impl Fn(u32) -> bool, epoch: Option<u32>) {
         let any = |one: u32| epoch.is_none_or(|epoch| epoch == one);
         for item in std::mem::take(&mut self.items) {
             match item {
-                Item::Delivery { epoch, delivery, turn }
-                    if of(delivery.partition) && any(epoch) =>
-                {
-                    if turn == Turn::First {
-                        // They lie in the order of their offsets.
-                        lowest.entry(delivery.partition).or_insert(delivery.offset);
-                    }
+                Item::Delivery { epoch, delivery, .. } if of(delivery.partition) && any(epoch) => {
                     delivery.discard();
                 }
                 Item::About { epoch, partition, .. } if of(partition) && any(epoch) => {}
                 item => self.items.push_back(item),
             }
         }
-        lowest
     }
 }
 

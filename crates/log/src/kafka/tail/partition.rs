@@ -169,7 +169,17 @@ impl Partition {
                 self.count(payload.len());
                 self.offer(offset, time_ns, 2, payload, turn, desk);
             }
-            End::Returned { .. } | End::Discarded | End::Uncounted => {}
+            End::Untouched { time_ns, attempt, payload } if !self.revoking && !self.finished => {
+                let again = self.returned.contains(&offset);
+                let turn = if again { Turn::Again } else { Turn::First };
+                self.count(payload.len());
+                self.offer(offset, time_ns, attempt, payload, turn, desk);
+            }
+            // Unless it was begun, and dropped, before that.
+            End::Untouched { .. } | End::Discarded if !self.returned.contains(&offset) => {
+                self.progress.untouched(offset);
+            }
+            End::Returned { .. } | End::Untouched { .. } | End::Discarded | End::Uncounted => {}
         }
     }
 
@@ -178,14 +188,10 @@ impl Partition {
         self.out == 0
     }
 
-    /// From now on it only waits for what its user holds. Of what he never saw the
-    /// lowest offset is `unseen`.
-    pub(super) fn give_up(&mut self, unseen: Option<u64>) {
+    /// From now on it only waits for what its user holds.
+    pub(super) fn give_up(&mut self) {
         self.revoking = true;
         self.forget_held();
-        if let Some(offset) = unseen {
-            self.progress.take_back(offset);
-        }
     }
 
     pub(super) fn wants_pause(&self, marks: Marks) -> bool {

