@@ -9,8 +9,9 @@ mod support;
 
 mod audit;
 mod bad_input;
-mod compare;
 mod clients;
+mod cluster;
+mod compare;
 mod examples;
 mod faults;
 mod golden;

@@ -3,7 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tempfile::TempDir;
@@ -21,6 +24,8 @@ const QUICK: &[&str] = &[
 /// The brokers run until it is dropped, or the test is killed: `scripts/kafka run` looks
 /// after them, and ends when its input does.
 pub(crate) struct Cluster {
+    /// Of several brokers there are never two sets at a time.
+    _alone: Option<MutexGuard<'static, ()>>,
     keeper: Child,
     /// Held open; closing it ends the brokers.
     input: Option<ChildStdin>,
@@ -34,6 +39,9 @@ impl Cluster {
     /// So many brokers, that elect leaders within seconds.
     #[track_caller]
     pub(crate) fn start(brokers: usize, settings: &[&str]) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        // A test that failed leaves nothing behind that would matter here.
+        let alone = (brokers > 1).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let temp = tempfile::tempdir().unwrap();
         let output = temp.path().join("output");
         let mut command = Command::new(script());
@@ -60,7 +68,7 @@ impl Cluster {
         let addresses = line.unwrap().to_owned();
         let inside = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().path());
         let dir = inside.filter(|path| path.is_dir()).find(|path| path.join("brokers").exists());
-        Self { keeper, input, dir: dir.unwrap(), addresses, _temp: temp }
+        Self { _alone: alone, keeper, input, dir: dir.unwrap(), addresses, _temp: temp }
     }
 
     /// A topic of that name here, for `--log`.

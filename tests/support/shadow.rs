@@ -88,6 +88,13 @@ impl Shadow {
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals.lock().unwrap().clone()
     }
+
+    /// Ends it; all that arrived.
+    pub(crate) fn end(self) -> Vec<Arrival> {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        std::mem::take(&mut shared.arrivals.lock().unwrap())
+    }
 }
 
 impl Drop for Shadow {
