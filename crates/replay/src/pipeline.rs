@@ -360,8 +360,7 @@ impl Pipeline {
         if end.is_ok() {
             self.note_all();
         }
-        let undone = std::mem::take(&mut self.flights);
-        drop(undone);
+        std::mem::take(&mut self.flights).into_values().for_each(Flight::leave);
         self.held.drop_parked();
         let patience = self.job.config.drain.max(Duration::from_secs(5));
         if !matches!(end, Ok(End::Finished)) {

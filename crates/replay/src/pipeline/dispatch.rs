@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::task::JoinError;
+use umbra_log::Delivery;
 
 use super::{End, Flight, Phase, Pipeline, Sent, Stage};
 use crate::{
@@ -331,6 +332,15 @@ impl Flight {
     /// Whether it has been taken out of line: it is sent, or about to be.
     pub(super) fn is_going(&self) -> bool {
         matches!(self.stage, Stage::Ready | Stage::Blocked { .. } | Stage::InFlight)
+    }
+
+    /// Leaves its records to whoever reads them next: as if they had not been read,
+    /// unless the request may have reached anybody.
+    pub(super) fn leave(self) {
+        let out = matches!(self.stage, Stage::InFlight | Stage::Judging);
+        if !out && !self.answers.has_any() {
+            self.deliveries.into_iter().for_each(Delivery::untouched);
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -354,7 +354,7 @@ impl Pipeline {
                 partition.outstanding -= 1;
             }
         }
-        drop(gone);
+        gone.into_values().for_each(Flight::leave);
         for partition in partitions {
             self.merge.release(*partition);
             self.forget_parked(*partition);

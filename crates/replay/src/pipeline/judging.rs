@@ -97,6 +97,11 @@ impl Answers {
     pub(super) fn has_own(&self) -> bool {
         self.own.is_some()
     }
+
+    /// Whether anybody who is asked has.
+    pub(super) fn has_any(&self) -> bool {
+        self.own.is_some() || self.baseline.is_some() || self.noise.is_some()
+    }
 }
 
 impl Judging {

@@ -111,7 +111,7 @@ impl Held {
 
     /// Gives back what is parked, undone.
     pub(super) fn drop_parked(&mut self) {
-        self.parked.clear();
+        std::mem::take(&mut self.parked).into_values().for_each(Parked::leave);
     }
 }
 
@@ -316,6 +316,18 @@ impl Pipeline {
     pub(super) fn forget_parked(&mut self, number: u32) {
         if let Some(parked) = self.held.parked.remove(&number) {
             self.held_bytes -= parked.events.iter().map(payload).sum::<usize>();
+            parked.leave();
+        }
+    }
+}
+
+impl Parked {
+    /// Nothing of it has been looked at.
+    fn leave(self) {
+        for event in self.events {
+            if let Event::Delivery(delivery) = event {
+                delivery.untouched();
+            }
         }
     }
 }
