@@ -379,11 +379,12 @@ fn flush<A: Append>(log: &A, left: Duration, lanes: &mut [Lane]) -> u64 {
 
 /// The same, with a spool for what the log does not make durable. Says how many
 /// records are there.
-fn keep<A: Append>(log: &A, spool: SpoolWorker, left: Duration, lanes: &mut [Lane]) -> u64 {
+fn keep<A: Append>(log: &A, mut spool: SpoolWorker, left: Duration, lanes: &mut [Lane]) -> u64 {
     let stalled = log.waiting() >= spool.stall();
     let flushed = flushed(log, if stalled { LAST_FLUSH } else { left });
     // What is taken back then counts as settled to the log.
     lanes.iter_mut().for_each(Lane::settle);
+    spool.settle();
     let returned = match &flushed {
         Ok(()) => Vec::new(),
         Err(_) => log.take_back(TAKE_BACK),

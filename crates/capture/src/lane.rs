@@ -330,11 +330,12 @@ impl Lane {
         (told || hurry) && self.write_final_marks(now_ns)
     }
 
-    /// Counts as lost what the log holds and did not make durable. For the end,
-    /// after a flush and `settle`.
+    /// Counts as lost what the log holds and did not make durable, and what a spool
+    /// holds that did not write it. For the end, after a flush and `settle`.
     pub(crate) fn give_up_undurable(&mut self) {
         for partition in &mut self.partitions {
-            for run in partition.ledger.lose(Way::Log, 0, u64::MAX) {
+            let lost = [Way::Log, Way::Spool].map(|way| partition.ledger.lose(way, 0, u64::MAX));
+            for run in lost.into_iter().flatten() {
                 self.stats.accepted.sub(run.requests);
                 self.stats.lose("not_flushed", run.requests);
             }

@@ -513,6 +513,24 @@ fn what_the_log_gave_back_is_not_hidden_by_a_cursor_of_before() {
     next.end().keep(&[]);
 }
 
+#[test]
+fn what_the_last_flush_made_durable_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(&config(dir.path()), AGENT);
+    rig.memory.set(|log| log.full = true);
+    for sequence in 1..=10 {
+        rig.send(0, sequence).unwrap();
+    }
+    until("it is written", || rig.spool.written() == 10);
+    rig.memory.set(|log| (log.full, log.late) = (false, true));
+    until("it is handed over", || rig.memory.records().len() == 10);
+    let memory = Arc::clone(&rig.memory);
+    let mut worker = rig.kill();
+    memory.set(|log| log.late = false);
+    worker.settle();
+    assert_eq!((worker.keep(&[]).records, dirs(dir.path())), (0, 0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

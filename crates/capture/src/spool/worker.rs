@@ -187,7 +187,9 @@ impl Worker {
         self.spool.written.store(last, Ordering::Release);
     }
 
-    fn settle(&mut self) -> bool {
+    /// Learns what is durable in the log, and what was lost there. Says whether
+    /// anything changed.
+    pub(crate) fn settle(&mut self) -> bool {
         // Watermarks first, as lanes do.
         let durable: Vec<u64> =
             (0..self.log.partitions()).map(|partition| self.log.durable(partition)).collect();
