@@ -186,8 +186,11 @@ impl Run {
                 }
             }
             Entry::Left(left) => {
-                if let Some(one) = self.members.get_mut(&(left.target.clone(), member)) {
-                    one.left = true;
+                // Told twice, if it was not known whether it was written.
+                if let Some(one) = self.members.get_mut(&(left.target.clone(), member))
+                    && std::mem::replace(&mut one.left, true)
+                {
+                    return;
                 }
                 if left.to_ns > 0 {
                     let span = (left.from_ns, left.to_ns);
