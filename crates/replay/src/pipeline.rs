@@ -49,9 +49,10 @@ use crate::{
 };
 use course::Course;
 use ends::Partition;
+use handover::Settled;
 use hold::Down;
 pub(crate) use intake::{is_safe, refusal};
-use judging::{Answers, Judging};
+use judging::{Answers, Hearing, Judging};
 use room::Held;
 pub(crate) use room::{READ_AHEAD_RECORDS, Room};
 
@@ -85,6 +86,7 @@ pub(crate) struct Pipeline {
     order: Option<OrderTable>,
     /// If answers are compared.
     judging: Option<Judging>,
+    hearing: Option<Hearing>,
     /// Due, and free to go as soon as there is room.
     ready: VecDeque<Ticket>,
     sends: JoinSet<Sent>,
@@ -95,14 +97,15 @@ pub(crate) struct Pipeline {
     pace_over: bool,
 
     seen: Seen,
+    settled: Settled,
     agents: Agents,
     partitions: BTreeMap<u32, Partition>,
     down: Option<Down>,
     course: Course,
     /// What was told last about our share of a rate holds from then on.
     shared_ns: Option<u64>,
-    /// What others have sent in partitions that are finished.
-    sent_elsewhere: u64,
+    /// What was sent in partitions that are finished, as the journal has it.
+    told_sent: BTreeMap<u32, u64>,
     phase: Phase,
     begun_ns: u64,
     carry: Carry,
@@ -162,6 +165,8 @@ enum Phase {
 /// A request that is not settled.
 struct Flight {
     stage: Stage,
+    /// Its partition went to somebody else while it was with the sender, or judged.
+    handed_over: bool,
     place: Place,
     agent: [u8; 16],
     line: Option<Connection>,
@@ -252,17 +257,19 @@ impl Pipeline {
             merge: Merge::default(),
             order,
             judging: bench.map(Judging::new),
+            hearing: None,
             ready: VecDeque::new(),
             sends: JoinSet::new(),
             in_flight: 0,
             going: 0,
             pace_over: false,
             seen: Seen::default(),
+            settled: Settled::default(),
             agents: Agents::default(),
             partitions: BTreeMap::new(),
             down: None,
             shared_ns: None,
-            sent_elsewhere: 0,
+            told_sent: BTreeMap::new(),
             phase: Phase::Running,
             begun_ns,
             carry,
@@ -289,6 +296,7 @@ impl Pipeline {
             let wake = self.pump().await?;
             self.bell.set(wake);
             self.report_partitions().await?;
+            self.settle_up_in_time();
             if let Some(end) = self.is_over() {
                 return Ok(end);
             }
@@ -300,7 +308,8 @@ impl Pipeline {
                 judged = Judging::next(&mut self.judging) => self.on_judged(judged)?,
                 () = self.bell.rung() => {}
                 () = self.course.changed(), if running => self.heed().await,
-                event = self.tail.next(), if running => {
+                heard = Hearing::heard(&mut self.hearing), if running => self.on_heard(heard).await?,
+                event = self.tail.next(), if running && !self.is_hearing() => {
                     self.on_event(event?).await?;
                     self.take_more_events().await?;
                 }
@@ -319,6 +328,9 @@ impl Pipeline {
     async fn take_more_events(&mut self) -> Result<(), ReplayError> {
         for _ in 0..EVENTS_PER_TURN {
             // Safe to drop in between: `next` is cancel-safe.
+            if self.is_hearing() {
+                break;
+            }
             let Some(event) = self.tail.next().now_or_never() else { break };
             self.on_event(event?).await?;
         }
@@ -358,7 +370,9 @@ impl Pipeline {
         self.tell_all_of_verdict().await;
         self.sum_up();
         if end.is_ok() {
-            self.note_all();
+            self.settle_up();
+        } else {
+            self.settle_up_after_error();
         }
         std::mem::take(&mut self.flights).into_values().for_each(Flight::leave);
         self.held.drop_parked();

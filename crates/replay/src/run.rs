@@ -38,6 +38,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Longest wait until the journal has taken what is told at the end.
 const TELL: Duration = Duration::from_secs(30);
 
+/// Longest wait for what other members have compared, at the end.
+const HEAR: Duration = Duration::from_secs(30);
+
 /// What the pipelines of a job share during one pass over its window.
 pub(crate) struct Job {
     pub config: Config,
@@ -81,7 +84,14 @@ pub async fn run(
         replay.begin_judging(&planned).await?;
     }
     if let Some(court) = &replay.court {
-        court.hear(&planned).await?;
+        match tokio::time::timeout(HEAR, court.hear_patiently(&planned)).await {
+            Ok(heard) => heard?,
+            // All that was asked for is done: what is known is better than nothing.
+            Err(_) => tracing::error!(
+                job = planned.job,
+                "what other members have compared cannot be read: the verdict is without it"
+            ),
+        }
     }
     Ok(replay.report(&planned, result))
 }
@@ -97,7 +107,7 @@ impl Job {
     /// Hears what they have judged.
     pub(crate) async fn hear_verdicts(&self) -> Result<(), ReplayError> {
         match &self.court {
-            Some(court) => Ok(court.hear(&self.planned).await?),
+            Some(court) => Ok(court.hear_patiently(&self.planned).await?),
             None => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use umbra_log::{Log, LogError};
 
+use super::notes::AGAIN;
 use super::{Baseline, Compare, Compared, Judge, Note, Notes, precheck};
 use crate::{
     error::ReplayError,
@@ -71,6 +72,19 @@ impl Court {
     /// Takes in what other members have told.
     pub(crate) async fn hear(&self, planned: &Planned) -> Result<(), LogError> {
         self.notes.hear(planned, &self.judges).await
+    }
+
+    /// The same, whenever the journal can be reached again.
+    pub(crate) async fn hear_patiently(&self, planned: &Planned) -> Result<(), LogError> {
+        loop {
+            match self.hear(planned).await {
+                Err(error) if error.retryable() => {
+                    tracing::warn!(%error, "the journal of verdicts; reading again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                heard => return heard,
+            }
+        }
     }
 
     /// Tells the other members.

@@ -3,8 +3,9 @@
 //! the sum. Counts that were not told when a process was killed are lost, and only they.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,6 +25,11 @@ const PIECE: usize = 512 << 10;
 /// Largest state that is put together.
 const MAX_STATE: usize = 256 << 20;
 
+/// Pause after the journal could not be read or written.
+pub(super) const AGAIN: Duration = Duration::from_millis(300);
+/// A note that cannot be written for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The journal, as one job uses it.
 pub(crate) struct Notes {
     journal: Journal,
@@ -38,6 +44,9 @@ struct Heard {
     next: u64,
     /// Notes of which not all pieces have come.
     open: BTreeMap<(Bytes, u32), pb::VerdictNote>,
+    /// Notes that were taken in: one may have been written twice, if it was not known
+    /// whether it was written.
+    whole: BTreeSet<(Bytes, u32)>,
 }
 
 /// What is to be told.
@@ -97,8 +106,15 @@ impl Notes {
     }
 
     async fn append(&self, pieces: Vec<pb::VerdictNote>) -> Result<(), LogError> {
+        let begun = Instant::now();
         for piece in pieces {
-            self.journal.append(&piece.encode_to_vec()).await?;
+            let piece = piece.encode_to_vec();
+            while let Err(error) = self.journal.append(&piece).await {
+                if !error.retryable() || begun.elapsed() >= PATIENCE {
+                    return Err(error);
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
         }
         Ok(())
     }
@@ -142,8 +158,15 @@ impl Heard {
     fn take(&mut self, piece: pb::VerdictNote) -> Option<pb::VerdictNote> {
         let key = (piece.member.clone(), piece.number);
         let (index, pieces) = (piece.piece, piece.pieces);
+        if self.whole.contains(&key) {
+            return None;
+        }
         let whole = match self.open.remove(&key) {
             None if index == 0 => piece,
+            Some(begun) if begun.piece == index => {
+                self.open.insert(key, begun);
+                return None;
+            }
             Some(mut begun) if begun.piece + 1 == index => {
                 let mut state = Vec::from(std::mem::take(&mut begun.state));
                 state.extend_from_slice(&piece.state);
@@ -155,6 +178,7 @@ impl Heard {
             _ => return None,
         };
         if index + 1 == pieces {
+            self.whole.insert(key);
             return Some(whole);
         }
         if whole.state.len() <= MAX_STATE {

@@ -31,7 +31,7 @@ const SECOND_ANSWER: Duration = Duration::from_millis(300);
 const JOINED_NS: u64 = 250_000_000;
 
 /// Later than this by the clock, a newcomer's first request makes it ask.
-const LATE_NS: u64 = 1_000_000_000;
+pub(super) const LATE_NS: u64 = 1_000_000_000;
 
 /// How the pipeline stands to the job's clock.
 #[derive(Debug)]
@@ -254,6 +254,7 @@ impl Pipeline {
             && tries < MAX_TRIES
         {
             self.course.proposed = Some(Proposed { at: None, lead: lead * 2, tries });
+            self.course.stopped_ns.get_or_insert(now);
         }
     }
 
@@ -306,7 +307,10 @@ impl Pipeline {
             return self.course.follows.is_some() && !self.course.is_stopped();
         }
         if self.course.steered < run.steered {
-            self.propose(run, Why::Steered, first).await;
+            // If something is late, as soon as it is sure what comes first.
+            if first.is_some() || !self.waits_for(EARLY_NS) {
+                self.propose(run, Why::Steered, first).await;
+            }
         } else if self.course.proposed.is_some() {
             self.propose(run, Why::Back, first).await;
         } else if self.course.young_until > now
@@ -315,9 +319,23 @@ impl Pipeline {
             && anchor.due(t0_ns, *speed).saturating_add(EARLY_NS) < anchor.wall0_ns.min(now)
         {
             self.course.young_until = 0;
+            // By the clock there is, what is early goes at once.
+            self.course.stopped_ns.get_or_insert(now);
             self.propose(run, Why::Earlier, first).await;
         }
         !self.course.is_stopped()
+    }
+
+    /// Whether the first request that waits would have left so long ago by the clock, or
+    /// before it was stopped.
+    pub(super) fn waits_for(&self, late_ns: u64) -> bool {
+        let (Pacer::Recorded { anchor: Some(anchor), speed }, Some(((t0_ns, ..), _))) =
+            (&self.carry.pacer, self.merge.first())
+        else {
+            return false;
+        };
+        let until = self.course.stopped_ns.unwrap_or_else(|| self.now());
+        anchor.due(t0_ns, *speed).saturating_add(late_ns) < until
     }
 
     fn place(&self, run: &Run, t0_ns: u64, now: u64) -> Start {
@@ -371,7 +389,9 @@ impl Pipeline {
             Why::Steered => {
                 let (captured, position) =
                     self.carry.pacer.stands(self.course.stopped_ns.unwrap_or(wall0_ns));
-                (captured.or(first), position)
+                // What waits from before, because the target was down, would be a burst.
+                let late = self.waits_for(EARLY_NS);
+                (if late { first } else { captured.or(first) }, position)
             }
         };
         let wanted = pace_of(run.pace.as_ref());

@@ -60,6 +60,10 @@ impl Pipeline {
         while let Some((place, ticket)) = self.merge.first() {
             let now = self.now();
             if self.is_full() {
+                if !self.pace_over {
+                    // What others leave of a limit begins then, not with what was due.
+                    self.carry.pacer.pass_to(now);
+                }
                 return None;
             }
             if gated && let Some(sure_at) = self.merge.sure_at(now) {
@@ -92,7 +96,7 @@ impl Pipeline {
     }
 
     /// Whether all that was asked for is on its way, or has been.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.pace_over || self.is_used_up()
     }
 
@@ -284,9 +288,11 @@ impl Pipeline {
         if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
             partition.outstanding -= 1;
         }
-        self.note_settled(ticket, &flight);
+        if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
+            partition.ledger.settled(flight.place.0);
+        }
         for delivery in flight.deliveries {
-            delivery.done();
+            self.hand_in(delivery);
         }
         self.carry.last_settled_ns = Some(self.now());
     }

@@ -92,6 +92,14 @@ impl Partition {
         self.ledger.inherited().sent + self.tally.sent
     }
 
+    /// One that came with so many sends.
+    #[cfg(test)]
+    pub(super) fn inherited(held: bool, counted: bool, sent: u64) -> Self {
+        let mut one = Self { held, counted, ..Self::default() };
+        one.tally.sent = sent;
+        one
+    }
+
     /// What this process has counted of it, of requests that are settled.
     pub(super) fn settled_counts(&self) -> pb::Counts {
         let mut counts = self.tally.to_counts();
@@ -156,7 +164,8 @@ impl Pipeline {
             self.inherit(assigned);
             self.merge.hold(*number, now);
             self.look_at_end(*number, now);
-            if !ends_known && !self.job.planned.partitions.contains_key(number) {
+            let finished = self.partitions.get(number).is_some_and(|one| one.finished);
+            if !ends_known && !finished && !self.job.planned.partitions.contains_key(number) {
                 self.tell_of_partition(*number).await;
             }
         }
@@ -265,6 +274,7 @@ impl Pipeline {
 
     pub(super) fn on_tick(&mut self) {
         let now = self.now();
+        self.settle_up();
         self.check_patience();
         self.look_for_partitions();
         self.check_order(now);
@@ -279,7 +289,6 @@ impl Pipeline {
         }
         if self.shown.at.elapsed() >= SHOW {
             self.show(false);
-            self.note_all();
         }
     }
 

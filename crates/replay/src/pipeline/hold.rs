@@ -9,7 +9,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{End, Pipeline, Stage};
+use super::{End, Pipeline, Stage, course::LATE_NS};
 use crate::{config::WhenDown, order::Ticket, outcome::Outcome, send::Sender, tally::Skip};
 
 /// How long a target of a window may be down unless told otherwise.
@@ -131,10 +131,27 @@ impl Pipeline {
     }
 
     fn wait_again(&mut self, ticket: Ticket) {
-        if let Some(flight) = self.flights.get_mut(&ticket) {
-            self.going -= 1;
-            flight.stage = Stage::Waiting;
-            self.merge.insert(flight.place, ticket);
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
+        if flight.handed_over {
+            return self.hand_over(ticket);
+        }
+        self.going -= 1;
+        flight.stage = Stage::Waiting;
+        self.merge.insert(flight.place, ticket);
+    }
+
+    /// The request came back unsent, and its partition is somebody else's: whoever reads
+    /// it next sends it.
+    fn hand_over(&mut self, ticket: Ticket) {
+        let answered = self.flights.get(&ticket).is_some_and(|one| one.answers.has_own());
+        if answered {
+            // It was sent to this target, only not to those beside it.
+            self.not_judged(ticket, "handed_over");
+            return self.settled(ticket);
+        }
+        if let Some(flight) = self.flights.remove(&ticket) {
+            self.give_back(ticket, &flight);
+            flight.leave();
         }
     }
 
@@ -147,8 +164,9 @@ impl Pipeline {
         }
         if !self.carry.pacer.is_clocked() {
             self.go_on_from_first();
-        } else if then == Some(self.epoch()) {
-            // Nobody else has moved the clock in the meantime.
+        } else if then == Some(self.epoch()) || self.waits_for(LATE_NS) {
+            // Nobody else has moved the clock in the meantime, or not as far: for whoever
+            // did, the target was back earlier.
             self.propose_to_go_on();
         }
     }

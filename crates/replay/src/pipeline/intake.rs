@@ -35,10 +35,7 @@ impl Pipeline {
     pub(super) async fn meet(&mut self, event: Event) -> Result<(), ReplayError> {
         match event {
             Event::Delivery(delivery) => self.on_delivery(delivery).await?,
-            Event::Assigned(partitions) => {
-                self.hear_verdicts().await?;
-                self.on_assigned(&partitions).await;
-            }
+            Event::Assigned(partitions) => self.hear_and_take(partitions).await,
             Event::Revoked(partitions) => {
                 self.on_revoked(&partitions);
                 self.tell_verdict_soon();
@@ -63,7 +60,7 @@ impl Pipeline {
             Err(DecodeError::UnknownKind(kind)) => {
                 tracing::debug!(partition, offset, kind, "a record of a newer kind");
                 self.tally(partition).unknown += 1;
-                delivery.done();
+                self.hand_in(delivery);
                 return Ok(());
             }
             Err(error) => return self.set_aside(delivery, error.to_string()).await,
@@ -71,7 +68,7 @@ impl Pipeline {
         let agent = id_of(&record.agent);
         if !self.seen.is_new(agent, record.lane, (partition, offset), record.sequence) {
             self.tally(partition).duplicates += 1;
-            delivery.done();
+            self.hand_in(delivery);
             return Ok(());
         }
         if let Some(partition) = self.partitions.get_mut(&partition) {
@@ -87,14 +84,14 @@ impl Pipeline {
             Some(Body::Mark(mark)) => {
                 self.learn_redaction(&mark);
                 self.agents.mark(agent, record.lane, partition, &mark);
-                delivery.done();
+                self.hand_in(delivery);
             }
             Some(Body::Gap(gap)) => {
                 self.on_gap(&gap, partition);
-                delivery.done();
+                self.hand_in(delivery);
             }
             Some(Body::Response(response)) => self.on_response(response, delivery),
-            None => delivery.done(),
+            None => self.hand_in(delivery),
         }
         Ok(())
     }
@@ -116,28 +113,30 @@ impl Pipeline {
         let inside = self.job.planned.window().contains(request.start_ns);
         if !inside || self.is_past_end(partition, delivery.offset) {
             self.tally(partition).outside += 1;
-            delivery.done();
+            self.hand_in(delivery);
             return Ok(());
         }
-        self.tally(partition).read += 1;
-        self.stats.read();
-        if !self.job.config.selection.decide(&(&request).into()).is_selected() {
-            self.tally(partition).not_selected += 1;
-            delivery.done();
-            return Ok(());
-        }
-        if !self.job.config.allow_production && self.production.is_hit(&request.upstream) {
+        let selected = self.job.config.selection.decide(&(&request).into()).is_selected();
+        let allowed = !selected || self.job.config.allow_production;
+        if !allowed && self.production.is_hit(&request.upstream) {
             return Err(ReplayError::WouldHitProduction {
                 target: self.target.name.clone(),
                 upstream: request.upstream,
             });
+        }
+        self.tally(partition).read += 1;
+        self.stats.read();
+        if !selected {
+            self.tally(partition).not_selected += 1;
+            self.hand_in(delivery);
+            return Ok(());
         }
         self.tally(partition).selected += 1;
         if let Some(why) = refusal(&request, self.job.config.writes, &self.share) {
             self.tally(partition).skip(why);
             self.stats.skipped(why);
             self.not_sent(&request, (partition, delivery.offset), why);
-            delivery.done();
+            self.hand_in(delivery);
             return Ok(());
         }
         self.admit(agent, request, delivery);
@@ -163,6 +162,7 @@ impl Pipeline {
         let body = request.body.take().map(|body| vec![body]);
         let flight = Flight {
             stage: Stage::Assembling,
+            handed_over: false,
             place,
             agent,
             line,
@@ -219,7 +219,7 @@ impl Pipeline {
         let now = self.now();
         let id = id_of(&part.id);
         match self.assembly.join(&id, part, now) {
-            Joined::NotWanted | Joined::Again => delivery.done(),
+            Joined::NotWanted | Joined::Again => self.hand_in(delivery),
             Joined::Kept(ticket) => {
                 self.keep(ticket, delivery);
                 self.relieve();
@@ -249,7 +249,7 @@ impl Pipeline {
                 flight.deliveries.push(delivery);
                 self.grew(ticket, bytes);
             }
-            None => delivery.done(),
+            None => self.hand_in(delivery),
         }
     }
 
@@ -298,7 +298,7 @@ impl Pipeline {
         tracing::warn!(partition, offset, reason, "a record is set aside");
         self.job.dead.keep(&delivery, &self.target.name, reason).await?;
         self.tally(partition).dead += 1;
-        delivery.done();
+        self.hand_in(delivery);
         let dead: u64 = self.partitions.values().map(|one| one.tally.dead).sum();
         if self.agents.is_empty() && dead >= FOREIGN {
             return Err(ReplayError::Unusable(format!(
@@ -330,8 +330,9 @@ impl Pipeline {
         // Production's answers come to somebody else now.
         self.give_up_answers("handed_over", |flight| partitions.contains(&flight.place.1));
         // As long as it is known what is not settled.
+        self.settle_up();
+        self.note_of(partitions.iter().copied());
         for number in partitions {
-            self.note(*number);
             if let Some(partition) = self.partitions.get_mut(number) {
                 partition.ledger.hand_over();
             }
@@ -345,14 +346,10 @@ impl Pipeline {
             .collect();
         for (ticket, flight) in &gone {
             self.assembly.drop_request(&id_of(&flight.request.id));
-            self.forget_place(*ticket, flight);
-            // Whoever reads it next counts it.
-            let tally = self.tally(flight.place.1);
-            tally.read -= 1;
-            tally.selected -= 1;
-            if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
-                partition.outstanding -= 1;
-            }
+            self.give_back(*ticket, flight);
+        }
+        for flight in self.flights.values_mut() {
+            flight.handed_over |= partitions.contains(&flight.place.1);
         }
         gone.into_values().for_each(Flight::leave);
         for partition in partitions {
@@ -361,6 +358,18 @@ impl Pipeline {
             self.released(*partition);
         }
         self.share_out();
+    }
+
+    /// A request that was not sent is left to whoever reads its partition next, who
+    /// counts it too.
+    pub(super) fn give_back(&mut self, ticket: Ticket, flight: &Flight) {
+        self.forget_place(ticket, flight);
+        let tally = self.tally(flight.place.1);
+        tally.read -= 1;
+        tally.selected -= 1;
+        if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
+            partition.outstanding -= 1;
+        }
     }
 }
 

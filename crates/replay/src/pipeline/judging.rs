@@ -35,6 +35,7 @@ use crate::{
 };
 use early::Early;
 use joined::{case, open};
+pub(super) use told::Hearing;
 
 /// Cases that one job compares, so that handing over costs little.
 const BATCH: usize = 32;
@@ -255,7 +256,7 @@ impl Pipeline {
     /// Production's answer was met.
     pub(super) fn on_response(&mut self, response: pb::Response, delivery: Delivery) {
         let Some(judging) = self.judging.as_mut().filter(|judging| judging.wants_recorded()) else {
-            return delivery.done();
+            return self.hand_in(delivery);
         };
         judging.met += 1;
         let id = id_of(&response.id);
@@ -267,10 +268,10 @@ impl Pipeline {
             if self.job.planned.window().contains(response.request_start_ns) {
                 judging.early.keep(id, response, delivery.payload.len());
             }
-            return delivery.done();
+            return self.hand_in(delivery);
         };
         if !matches!(flight.answers.recorded, Recorded::Unknown) {
-            return delivery.done();
+            return self.hand_in(delivery);
         }
         flight.answers.recorded = Recorded::Here(Box::new(response));
         judging.known(flight.place.1);
@@ -286,7 +287,7 @@ impl Pipeline {
     fn keep_answer(&mut self, ticket: Ticket, mut delivery: Delivery) {
         let bytes = delivery.payload.len();
         let room = self.has_room_for(bytes);
-        let Some(flight) = self.flights.get_mut(&ticket) else { return delivery.done() };
+        let Some(flight) = self.flights.get_mut(&ticket) else { return self.hand_in(delivery) };
         if room {
             delivery.uncount();
             flight.kept += bytes;
@@ -362,6 +363,14 @@ impl Pipeline {
             self.wait_for_no_more_than_fit();
         } else {
             self.judge(ticket);
+        }
+    }
+
+    /// It will not be compared, and why.
+    pub(super) fn not_judged(&self, ticket: Ticket, why: &'static str) {
+        if let (Some(judging), Some(flight)) = (&self.judging, self.flights.get(&ticket)) {
+            let at = (flight.place.1, flight.place.2);
+            judging.bench.judge.not_compared(&Facts::of(&flight.request, at), why);
         }
     }
 

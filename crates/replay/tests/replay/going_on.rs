@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use prost::Message;
+use umbra_record::pb;
 use umbra_replay::{Config, Ended, Pace, ReplayError, Which};
 
 use crate::{
-    recording::{MILLI, Recording, THEN, config, now, until},
+    recording::{MILLI, Recording, THEN, Told, config, now, until},
     shadow::{Reply, Shadow},
 };
 
@@ -84,6 +86,29 @@ async fn killed_in_the_middle_nothing_is_missing() {
     let twice = counts.values().filter(|n| **n == 2).count();
     assert!(counts.values().all(|n| *n <= 2));
     assert!(twice <= again, "{twice} came twice, {again} say so");
+}
+
+#[tokio::test]
+async fn killed_again_and_again_each_request_is_counted_once() {
+    let shadow = Shadow::start(|_| Reply::After(Duration::from_millis(1))).await;
+    let mut recording = Recording::new().await;
+    recording.gets(1600, THEN, MILLI);
+    let job = Config { pace: Pace::Rate(500.0), ..config("counts", &[&shadow]) };
+    for sent in [150, 420, 700, 1000] {
+        let running = recording.start(job.clone()).await;
+        shadow.wait_for(sent).await;
+        running.kill().await;
+    }
+    assert_eq!(recording.replay(job).await.ended, Ended::Done);
+    let mut sums = [0; 4];
+    for (_, entry) in recording.log.journal("jobs").await.unwrap().read_from(0).await.unwrap() {
+        if let Some(Told::Done(done)) = pb::JobEntry::decode(entry).unwrap().entry {
+            let counts = done.counts.unwrap();
+            let told = [counts.read, counts.selected, counts.sent, counts.answered];
+            sums.iter_mut().zip(told).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    assert_eq!(sums, [1600; 4], "read, selected, sent, answered");
 }
 
 #[tokio::test]

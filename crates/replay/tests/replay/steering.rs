@@ -134,3 +134,26 @@ async fn a_deleted_job_ends_and_its_name_is_free() {
     assert_eq!((report.ended, report.targets["t0"].answered), (Ended::Done, 200));
     assert_eq!(shadow.seen().len(), before + 200);
 }
+
+#[tokio::test]
+async fn a_speed_that_is_changed_while_the_target_is_down_is_no_burst() {
+    let mut shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    recording.gets(600, THEN, 5 * MILLI);
+    let job = Config { pace: Pace::Recorded { speed: 1.0 }, ..config("down", &[&shadow]) };
+    let running = recording.start(job).await;
+    shadow.wait_for(60).await;
+    shadow.stop().await;
+    until(|| running.stats.progress().held.is_some()).await;
+    let before = shadow.seen().len();
+    recording.pace("down", P::Speed(2.0)).await;
+    // By the clock that goes on, 300 are due meanwhile.
+    pass(Duration::from_millis(1500)).await;
+    shadow.start_again().await;
+    assert_eq!(running.end().await.ended, Ended::Done);
+    let seen = shadow.seen();
+    assert!(seen.len() >= 590, "{}", seen.len());
+    // 40 in 100 ms at twice 200 a second.
+    let most = most_within(&seen[before..], Duration::from_millis(100));
+    assert!(most <= 120, "{most} within 100 ms");
+}

@@ -30,13 +30,11 @@ impl Pipeline {
             .collect();
         for number in over {
             self.look_at_end(number, now);
+            self.settle_up();
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
             if !partition.finished || partition.told {
                 continue;
             }
-            // Whoever hears that all partitions are finished hears all verdicts.
-            self.tell_all_of_verdict().await;
-            let Some(partition) = self.partitions.get_mut(&number) else { continue };
             partition.told = true;
             partition.counted = true;
             let done = pb::PartitionDone {
@@ -45,7 +43,8 @@ impl Pipeline {
                 partition: number,
                 counts: Some(partition.all_counts()),
             };
-            self.job.journal.tell(Entry::Done(done)).await;
+            // Whoever hears that all partitions are finished hears all verdicts.
+            self.tell_with_verdict(Entry::Done(done)).await;
         }
         Ok(())
     }
@@ -54,6 +53,10 @@ impl Pipeline {
     /// are there.
     pub(in crate::pipeline) async fn hear_of_partitions(&mut self, run: &Run) {
         self.hear_of_sends(run);
+        let changes = run.shares.get(&self.target.name);
+        for change in changes.into_iter().flatten().filter(|change| change.takes) {
+            self.partitions.entry(change.partition).or_default();
+        }
         for (target, number) in &run.done {
             if let Some(partition) = self.partitions.get_mut(number)
                 && *target == self.target.name
@@ -63,10 +66,6 @@ impl Pipeline {
                 partition.finished = true;
                 partition.told = true;
             }
-        }
-        let changes = run.shares.get(&self.target.name);
-        for change in changes.into_iter().flatten().filter(|change| change.takes) {
-            self.partitions.entry(change.partition).or_default();
         }
     }
 
@@ -90,7 +89,7 @@ impl Pipeline {
     /// that none of them is lost meanwhile; takes them back if there is more after all.
     pub(in crate::pipeline) async fn share_ahead(&mut self) {
         let Pacer::Rate(_) = self.carry.pacer else { return };
-        if self.epoch().is_none() || self.is_held() {
+        if self.epoch().is_none() || self.is_held() || self.is_full() {
             return;
         }
         let now = self.now();
