@@ -144,8 +144,8 @@ fn sums_survive(log: &TestLog) {
     let sums = &seen["sums"];
     for what in ["read", "sent", "answered"] {
         let sum = sums[what].as_u64().unwrap();
-        // What was settled behind the last note before the kill is nobody's.
-        assert!(sum <= REQUESTS && sum + 120 >= REQUESTS, "{what}: {seen}");
+        // Nothing is missing; what was sent again just around the kill may count twice.
+        assert!((REQUESTS..=REQUESTS + 10).contains(&sum), "{what}: {seen}");
         assert!(sum > of_dead + (REQUESTS - sent) / 2, "{what}: {seen}");
     }
     assert_eq!(sums["status"]["200"], sums["answered"], "{seen}");

@@ -16,12 +16,18 @@ pub(crate) struct Connection {
     pub id: u64,
 }
 
+/// A line that takes too much loses its order once the same request has held it up for
+/// so long. One that moves is only long.
+const HELD_UP_NS: u64 = 1_000_000_000;
+
 /// Who waits for whom.
 #[derive(Debug)]
 pub(crate) struct OrderTable {
     lines: HashMap<Connection, Line>,
-    /// A line of more bytes or requests than these loses its order: it would fill
-    /// the read-ahead and stop everybody.
+    /// Lines of more bytes or requests than these: they fill the read-ahead and may
+    /// stop everybody. With the first request of each, and since when it holds the
+    /// line up.
+    crowded: HashMap<Connection, Option<(Ticket, u64)>>,
     max_bytes: usize,
     max_requests: usize,
 }
@@ -34,6 +40,13 @@ struct Line {
     lost: bool,
 }
 
+impl Line {
+    /// A request alone holds nobody up.
+    fn is_crowded(&self, max_bytes: usize, max_requests: usize) -> bool {
+        self.waiting.len() > 1 && (self.bytes > max_bytes || self.waiting.len() > max_requests)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: u64,
@@ -43,7 +56,7 @@ struct Place {
 
 impl OrderTable {
     pub(crate) fn new(max_bytes: usize, max_requests: usize) -> Self {
-        Self { lines: HashMap::new(), max_bytes, max_requests }
+        Self { lines: HashMap::new(), crowded: HashMap::new(), max_bytes, max_requests }
     }
 
     /// Takes a place in the connection's line, by its number there.
@@ -56,19 +69,48 @@ impl OrderTable {
         line.waiting.insert(index, Place { number, ticket, bytes: 0 });
     }
 
-    /// A request of the line holds so many bytes more. `true`: that was too much,
-    /// the line loses its order now.
-    pub(crate) fn grew(&mut self, at: Connection, ticket: Ticket, bytes: usize) -> bool {
-        let Some(line) = self.lines.get_mut(&at) else { return false };
+    /// A request of the line holds so many bytes more.
+    pub(crate) fn grew(&mut self, at: Connection, ticket: Ticket, bytes: usize) {
+        let Some(line) = self.lines.get_mut(&at) else { return };
         if let Some(place) = line.waiting.iter_mut().rev().find(|place| place.ticket == ticket) {
             place.bytes += bytes;
             line.bytes += bytes;
         }
-        // A request alone holds nobody up.
-        let full = line.bytes > self.max_bytes || line.waiting.len() > self.max_requests;
-        let loses = full && line.waiting.len() > 1 && !line.lost;
-        line.lost |= loses;
-        loses
+        if line.is_crowded(self.max_bytes, self.max_requests) {
+            self.crowded.entry(at).or_default();
+        }
+    }
+
+    /// Crowded lines that one request holds up for too long: they lose their order now.
+    /// `is_slow` says whether it is a request that makes those behind it wait; one that is
+    /// not due yet does not.
+    pub(crate) fn held_up(
+        &mut self,
+        now_ns: u64,
+        is_slow: impl Fn(Ticket) -> bool,
+    ) -> Vec<Connection> {
+        let (lines, mut lost) = (&mut self.lines, Vec::new());
+        self.crowded.retain(|at, first| {
+            let Some(line) = lines.get_mut(at) else { return false };
+            if line.lost || !line.is_crowded(self.max_bytes, self.max_requests) {
+                return false;
+            }
+            let ticket = line.waiting[0].ticket;
+            match *first {
+                _ if !is_slow(ticket) => *first = None,
+                Some((same, since)) if same == ticket => {
+                    if now_ns.saturating_sub(since) < HELD_UP_NS {
+                        return true;
+                    }
+                    line.lost = true;
+                    lost.push(*at);
+                    return false;
+                }
+                _ => *first = Some((ticket, now_ns)),
+            }
+            true
+        });
+        lost
     }
 
     /// Whether the request may go as far as order is concerned.

@@ -31,16 +31,24 @@ fn a_request_met_late_takes_its_place() {
     assert_eq!(table.line(at), [10, 11, 12]);
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 #[test]
-fn a_line_that_takes_too_much_loses_its_order_and_gets_it_back() {
+fn a_line_that_takes_too_much_and_is_held_up_loses_its_order_and_gets_it_back() {
     let mut table = OrderTable::new(100, 100);
     let at = connection(7);
     table.enter(at, 0, 10);
-    assert!(!table.grew(at, 10, 150), "one request alone waits for nobody");
+    table.grew(at, 10, 150);
+    for second in 0..5 {
+        assert_eq!(table.held_up(second * SECOND, |_| true), [], "one alone waits for nobody");
+    }
     table.enter(at, 1, 11);
-    assert!(table.grew(at, 11, 1));
+    table.grew(at, 11, 1);
+    assert_eq!(table.held_up(5 * SECOND, |_| true), []);
+    assert_eq!(table.held_up(6 * SECOND, |_| true), [at]);
     assert!(table.may_go(at, 11));
-    assert!(!table.grew(at, 11, 1), "told once");
+    table.grew(at, 11, 1);
+    assert_eq!(table.held_up(9 * SECOND, |_| true), [], "told once");
     table.leave(at, 10);
     table.leave(at, 11);
     table.enter(at, 2, 12);
@@ -49,16 +57,22 @@ fn a_line_that_takes_too_much_loses_its_order_and_gets_it_back() {
 }
 
 #[test]
-fn a_long_line_of_small_requests_loses_its_order_too() {
+fn a_long_line_that_moves_or_is_not_due_keeps_its_order() {
     let mut table = OrderTable::new(1_000_000, 3);
     let at = connection(7);
-    let lost: Vec<bool> = (0..5)
-        .map(|n| {
-            table.enter(at, n, n);
-            table.grew(at, n, 1)
-        })
-        .collect();
-    assert_eq!(lost, [false, false, false, true, false]);
+    for n in 0..20 {
+        table.enter(at, n, n);
+        table.grew(at, n, 1);
+    }
+    for second in 0..5 {
+        assert_eq!(table.held_up(second * SECOND, |_| false), [], "nobody waits yet");
+    }
+    for first in 0..10 {
+        assert_eq!(table.held_up((5 + first) * SECOND, |_| true), [], "each is another");
+        table.leave(at, first);
+    }
+    assert_eq!(table.held_up(15 * SECOND, |_| true), []);
+    assert_eq!(table.held_up(16 * SECOND, |_| true), [at]);
 }
 
 #[test]

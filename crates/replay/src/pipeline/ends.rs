@@ -293,7 +293,8 @@ impl Pipeline {
     }
 
     /// A connection whose next request is held up by one that is not even whole
-    /// loses its order after the target's timeout.
+    /// loses its order after the target's timeout; one that takes too much of what is
+    /// read ahead, when the same request holds it up for a while.
     fn check_order(&mut self, now: u64) {
         let timeout = nanos(self.target.timeout);
         let Some(order) = &mut self.order else { return };
@@ -309,6 +310,13 @@ impl Pipeline {
             }
         }
         stuck.retain(|line| order.lose(*line));
+        let flights = &self.flights;
+        // One that is not due, or waits for room, holds nobody up by itself.
+        stuck.extend(order.held_up(now, |ticket| {
+            flights
+                .get(&ticket)
+                .is_some_and(|flight| !matches!(flight.stage, Stage::Waiting | Stage::Ready))
+        }));
         for line in stuck {
             self.lost_order(line);
         }

@@ -267,14 +267,12 @@ impl Pipeline {
         }
     }
 
-    /// The request holds more of the log; its connection may lose its order.
+    /// The request holds more of the log.
     fn grew(&mut self, ticket: Ticket, bytes: usize) {
         self.held_bytes += bytes;
         let line = self.flights.get(&ticket).and_then(|flight| flight.line);
-        if let (Some(order), Some(line)) = (&mut self.order, line)
-            && order.grew(line, ticket, bytes)
-        {
-            self.lost_order(line);
+        if let (Some(order), Some(line)) = (&mut self.order, line) {
+            order.grew(line, ticket, bytes);
         }
     }
 
