@@ -220,7 +220,7 @@ fn left_by_stopped(log: &TestLog, spool: &TempDir, upstream: &Nginx, requests: u
     let count = || std::fs::read_dir(spool.path()).unwrap().count();
     wait_for("what was left is drained", || count() == 1);
     assert_eq!(next.stop().code, Some(0));
-    let ended = audited(&log);
+    let ended = audited(log);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     let audit = ended.json();
     let agents = audit["agents"].as_array().unwrap();
