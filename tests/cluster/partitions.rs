@@ -120,8 +120,18 @@ fn partitions_come_and_go_and_the_job_ends() {
     }
     let arrivals = shadow.arrivals();
     assert_eq!(sent as usize, arrivals.len());
-    let once: HashSet<String> = arrivals.iter().map(|a| super::path(&a.message.start)).collect();
-    assert_eq!(once.len(), arrivals.len(), "twice at the shadow");
+    // The broker may have kept the group's progress: what could not be committed while
+    // another took over comes again, and says so.
+    let mut once = HashSet::new();
+    for arrival in &arrivals {
+        let path = super::path(&arrival.message.start);
+        let attempt = arrival.message.header_text("x-umbra-attempt");
+        let first = once.insert(path.clone());
+        assert!(first || attempt.as_deref() == Some("2"), "{path} came twice without a mark");
+    }
+    let twice = arrivals.len() - once.len();
+    println!("{twice} requests were sent twice");
+    assert!(twice < arrivals.len() / 4, "{twice} of {}", arrivals.len());
     for call in &calls {
         let inside = call.at + call.took < start + WINDOW;
         assert!(!inside || once.contains(&call.path), "{} is missing", call.path);
