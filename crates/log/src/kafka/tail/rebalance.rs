@@ -353,7 +353,12 @@ impl Poller {
     fn fail_or_wait(&mut self, error: &KafkaError) {
         self.rebalancing.ask_again();
         let told = explain("asking for the progress", &self.settings.brokers, error, None);
-        if told.retryable() {
+        // A partition may be ours before this client has heard of it.
+        let unheard = matches!(
+            error.rdkafka_error_code(),
+            Some(Code::UnknownPartition | Code::UnknownTopicOrPartition)
+        );
+        if told.retryable() || unheard {
             tracing::warn!("{told}; asking again");
         } else {
             self.desk.inbox.fail(told);
