@@ -50,10 +50,11 @@ pub fn decode<'a, 'b>(
 /// The zlib format, or, as some servers send it, the bare deflate stream.
 fn deflate(body: &[u8], limit: usize) -> (Vec<u8>, bool) {
     let zlib = read(flate2::read::ZlibDecoder::new(body), limit);
-    if zlib.1 || !zlib.0.is_empty() {
+    if zlib.1 {
         return zlib;
     }
-    read(flate2::read::DeflateDecoder::new(body), limit)
+    let bare = read(flate2::read::DeflateDecoder::new(body), limit);
+    if bare.1 || zlib.0.is_empty() { bare } else { zlib }
 }
 
 /// What a decoder gives until its end, its first error or the bound.
