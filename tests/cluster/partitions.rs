@@ -13,11 +13,11 @@ use crate::support::{
     client::Client,
     cluster::Cluster,
     kcat,
-    load::Load,
+    load::{Call, Load},
     logs::TestLog,
     nginx::Nginx,
     pause,
-    process::{Running, Umbra},
+    process::{Ended, Running, Umbra},
     shadow::{Manner, Shadow},
     wait_for,
 };
@@ -66,6 +66,8 @@ fn replica(log: &TestLog, shadow: &Shadow, from: SystemTime) -> Running {
         .flag("kafka", "topic.metadata.refresh.interval.ms=1000")
         .flag("target", shadow.url())
         .flag("output", "json")
+        // Told if anything is missing.
+        .flag("log-level", "debug")
         .start()
 }
 
@@ -110,48 +112,146 @@ fn partitions_come_and_go_and_the_job_ends() {
     let calls = [first.stop(), second.stop()].concat();
     assert!(calls.iter().all(|call| call.answered));
 
+    let replicas = replicas.map(Running::wait);
+    drop(idle);
+    let agents = [agent, newcomer].map(Running::stop);
+    let records = records(&log);
+    let arrivals = shadow.arrivals();
+    let once: HashSet<String> = arrivals.iter().map(|a| super::path(&a.message.start)).collect();
+    let inside = |call: &&Call| call.at + call.took < start + WINDOW;
+    let missing: Vec<&str> = calls
+        .iter()
+        .filter(inside)
+        .map(|call| call.path.as_str())
+        .filter(|path| !once.contains(*path))
+        .collect();
+    if !missing.is_empty() {
+        tell_missing(&missing, &records, &once, &agents, &replicas);
+        panic!("{} requests are missing, first {}", missing.len(), missing[0]);
+    }
+
     let mut sent = 0;
-    for replica in replicas {
-        let ended = replica.wait();
+    for ended in replicas {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let result = ended.json();
         assert_eq!(result["agents_missing"], serde_json::json!([]), "{result}");
         sent += result["targets"]["shadow"]["sent"].as_u64().unwrap();
     }
-    let arrivals = shadow.arrivals();
     assert_eq!(sent as usize, arrivals.len());
     // The broker may have kept the group's progress: what could not be committed while
     // another took over comes again, and says so.
-    let mut once = HashSet::new();
+    let mut met = HashSet::new();
     for arrival in &arrivals {
         let path = super::path(&arrival.message.start);
         let attempt = arrival.message.header_text("x-umbra-attempt");
-        let first = once.insert(path.clone());
+        let first = met.insert(path.clone());
         assert!(first || attempt.as_deref() == Some("2"), "{path} came twice without a mark");
     }
     let twice = arrivals.len() - once.len();
     println!("{twice} requests were sent twice");
     assert!(twice < arrivals.len() / 4, "{twice} of {}", arrivals.len());
-    for call in &calls {
-        let inside = call.at + call.took < start + WINDOW;
-        assert!(!inside || once.contains(&call.path), "{} is missing", call.path);
-    }
-    drop(idle);
-    for agent in [agent, newcomer] {
-        let report = agent.stop();
+    for report in agents {
         assert_eq!(report.code, Some(0), "{}", report.stderr);
     }
-    check_partitions(&log);
+    check_partitions(&records);
     check_rate(&arrivals.iter().map(|a| a.at).collect::<Vec<_>>());
 }
 
+/// A record in the log.
+struct Placed {
+    partition: u32,
+    offset: u64,
+    record: pb::Record,
+}
+
+impl Placed {
+    /// Of a request.
+    fn path(&self) -> Option<&str> {
+        match &self.record.body {
+            Some(pb::record::Body::Request(request)) => std::str::from_utf8(&request.path).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn records(log: &TestLog) -> Vec<Placed> {
+    let decode = |raw: kcat::Raw| Placed {
+        partition: raw.partition,
+        offset: raw.offset,
+        record: pb::Record::decode(raw.value.as_slice()).unwrap(),
+    };
+    kcat::consume(&log.arg()).into_iter().map(decode).collect()
+}
+
+/// All that is known: where the missing requests are in the log, what of their partitions
+/// did arrive, and everything that was said by anybody.
+fn tell_missing(
+    missing: &[&str],
+    records: &[Placed],
+    once: &HashSet<String>,
+    agents: &[Ended],
+    replicas: &[Ended],
+) {
+    for (who, ends) in [("agent", agents), ("replica", replicas)] {
+        for (number, ended) in ends.iter().enumerate() {
+            println!("--- {who} {number} ended with {:?}, stderr:\n{}", ended.code, ended.stderr);
+        }
+    }
+    for (who, ends) in [("agent", agents), ("replica", replicas)] {
+        for (number, ended) in ends.iter().enumerate() {
+            println!("--- {who} {number} said:\n{}", ended.stdout);
+        }
+    }
+    println!("--- in the log, runs of requests that arrived (+) or did not (-), by offset:");
+    let mut run: Option<(u32, bool, u64, u64, usize)> = None;
+    let say = |run: Option<(u32, bool, u64, u64, usize)>| {
+        if let Some((partition, arrived, first, last, count)) = run {
+            let sign = if arrived { '+' } else { '-' };
+            println!("partition {partition}: {sign} {count} requests, offsets {first} to {last}");
+        }
+    };
+    let mut in_order: Vec<&Placed> = records.iter().filter(|one| one.path().is_some()).collect();
+    in_order.sort_by_key(|one| (one.partition, one.offset));
+    for one in in_order {
+        let arrived = one.path().is_some_and(|path| once.contains(path));
+        match &mut run {
+            Some((partition, same, _, last, count))
+                if *partition == one.partition && *same == arrived =>
+            {
+                (*last, *count) = (one.offset, *count + 1);
+            }
+            other => {
+                say(other.take());
+                run = Some((one.partition, arrived, one.offset, one.offset, 1));
+            }
+        }
+    }
+    say(run);
+    for path in missing {
+        let mut places = records.iter().filter(|one| one.path() == Some(*path)).peekable();
+        if places.peek().is_none() {
+            println!("{path} is not in the log");
+        }
+        for Placed { partition, offset, record } in places {
+            let (lane, sequence) = (record.lane, record.sequence);
+            println!(
+                "{path}: partition {partition}, offset {offset}, lane {lane}, sequence {sequence}"
+            );
+        }
+    }
+    for Placed { partition, offset, record } in records {
+        if let Some(pb::record::Body::Gap(gap)) = &record.body {
+            println!("partition {partition}, offset {offset}: {gap:?}");
+        }
+    }
+}
+
 /// Some were idle, and the new one was written to.
-fn check_partitions(log: &TestLog) {
+fn check_partitions(records: &[Placed]) {
     let mut requests = BTreeMap::new();
-    for record in kcat::consume(&log.arg()) {
-        let decoded = pb::Record::decode(record.value.as_slice()).unwrap();
-        let is_request = matches!(decoded.body, Some(pb::record::Body::Request(_)));
-        *requests.entry(record.partition).or_insert(0) += u32::from(is_request);
+    for one in records {
+        let is_request = one.path().is_some();
+        *requests.entry(one.partition).or_insert(0) += u32::from(is_request);
     }
     println!("requests by partition: {requests:?}");
     let idle = requests.iter().filter(|(_, requests)| **requests == 0).count();

@@ -92,6 +92,10 @@ impl Partition {
         if offset < self.fetched || self.finished || self.revoking {
             return;
         }
+        if offset > self.fetched {
+            let (partition, from) = (self.number, self.fetched);
+            tracing::debug!(partition, from, to = offset, "no records at these offsets");
+        }
         self.fetched = offset + 1;
         self.at_end = false;
         if self.progress.is_settled(offset) {

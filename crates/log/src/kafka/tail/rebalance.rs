@@ -156,6 +156,8 @@ impl Poller {
             });
             missing.extend(repair(&mut from, number, &found));
             let (offset, note) = (from.committed, from.note.clone());
+            let Checkpoint { reserved, runs, .. } = &from;
+            tracing::debug!(partition = number, offset, reserved, ?runs, "taking over");
             begins.push(Assigned { partition: number, offset, note });
             self.partitions.insert(number, Partition::new(number, epoch, &from));
         }
@@ -317,7 +319,10 @@ impl Poller {
 
     fn give_away(&mut self, numbers: &[u32]) {
         for number in numbers {
-            self.partitions.remove(number);
+            if let Some(Partition { fetched, progress, .. }) = self.partitions.remove(number) {
+                let offset = progress.committed();
+                tracing::debug!(partition = number, offset, fetched, "given away");
+            }
         }
         if let Err(error) = self.consumer.incremental_unassign(&self.list(numbers.iter().copied()))
         {
