@@ -24,6 +24,8 @@ pub struct Config {
     pub max_record_body: usize,
     /// Budget of the tee and the recorder: bytes of messages held for the log.
     pub memory: usize,
+    /// What keeps records together, in one partition and in order.
+    pub key: KeyBy,
     /// Copied into each record.
     pub labels: BTreeMap<String, String>,
     /// Capture threads; each is a lane with its own upstream connections.
@@ -66,6 +68,18 @@ pub struct Upstream {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// What keeps records together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KeyBy {
+    /// The connection on HTTP/1, the request on HTTP/2.
+    #[default]
+    Auto,
+    /// The client's connection.
+    Connection,
+    /// Nothing but the request and its answer.
+    Request,
 }
 
 /// How much of an answer is recorded.

@@ -10,6 +10,7 @@ mod drain;
 pub mod h1;
 mod lane;
 mod listener;
+mod origin;
 mod proxy;
 mod record;
 mod recorder;
@@ -22,6 +23,6 @@ mod thread;
 mod upstream;
 
 pub use agent::{AgentError, run};
-pub use config::{Config, RecordResponses, Upstream};
+pub use config::{Config, KeyBy, RecordResponses, Upstream};
 pub use spool::SpoolConfig;
 pub use stats::{Report, Snapshot, Stats};

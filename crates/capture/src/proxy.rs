@@ -15,8 +15,8 @@ mod watchdog;
 
 use std::{
     cell::Cell,
-    net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,8 +26,9 @@ use crate::{
     descriptors::Reserve,
     drain::Stop,
     h1::Limits,
+    origin::{Origin, Session},
     stream::Stream,
-    tap::{Origin, Tap},
+    tap::Tap,
     upstream::{Dialer, Fault, Link, Pool},
 };
 pub(crate) use io::Buffers;
@@ -76,9 +77,9 @@ impl Proxy {
     }
 
     /// Serves a client's connection until it ends.
-    pub(crate) async fn serve(self: Rc<Self>, stream: Stream, peer: SocketAddr) {
-        let origin = self.origin(peer);
-        connection::Connection::new(&self, origin).serve(stream, peer).await;
+    pub(crate) async fn serve(self: Rc<Self>, stream: Stream, session: Session) {
+        let origin = self.origin(session);
+        connection::Connection::new(&self, origin).serve(stream).await;
     }
 
     /// A connection for a request; and whether it is a new one. While there is no
@@ -107,7 +108,7 @@ impl Proxy {
         }
     }
 
-    fn origin(&self, peer: SocketAddr) -> Origin {
+    fn origin(&self, session: Session) -> Origin {
         let number = self.connections.get() + 1;
         self.connections.set(number);
         let connection = u64::from(self.thread) << 48 | number;
@@ -118,7 +119,7 @@ impl Proxy {
         key[8..].copy_from_slice(&connection.to_be_bytes());
         let turn = self.next_partition.get();
         self.next_partition.set(turn.wrapping_add(1));
-        Origin::new(connection, key, turn % lane.partitions(), peer.to_string())
+        Origin::new(connection, key, turn % lane.partitions(), Arc::new(session))
     }
 
     fn via() -> &'static [u8] {

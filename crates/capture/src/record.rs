@@ -2,6 +2,9 @@
 //! thread: the link between the heads of [`crate::h1`] and the records of
 //! `umbra-record`.
 
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 use umbra_record::{
     encode::{PartParts, Pieces, RequestParts, ResponseParts},
     fields::Fields,
@@ -10,14 +13,46 @@ use umbra_record::{
 
 use crate::{
     Config,
-    h1::{Field, Form, RequestHead, ResponseHead, Version},
+    h1::{BodyKind, Field, FieldKind, Form, RequestHead, ResponseHead, Version},
     lane::{BodyId, Kind, Lane, NotTaken, Tells},
-    tap::Origin,
+    origin::Origin,
     tee::Body,
 };
 
 /// A trailer section, owned.
 pub(crate) type Trailers = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// An HTTP/2 trailer section as one.
+pub(crate) fn owned_trailers(fields: &HeaderMap) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec()))
+}
+
+/// The fields of an HTTP/2 head, in the order received, but that lines of one name
+/// stand together where the first of them stood.
+pub(crate) type Http2Fields = Vec<(HeaderName, HeaderValue)>;
+
+/// The head of an HTTP/2 request.
+#[derive(Debug)]
+pub(crate) struct Http2Request {
+    pub(crate) method: http::Method,
+    /// `:scheme`.
+    pub(crate) scheme: Vec<u8>,
+    /// `:authority`, else Host.
+    pub(crate) authority: Vec<u8>,
+    pub(crate) path: Vec<u8>,
+    pub(crate) query: Option<Vec<u8>>,
+    pub(crate) fields: Http2Fields,
+    /// Whether the stream did not end with the head.
+    pub(crate) has_body: bool,
+}
+
+/// The head of an HTTP/2 answer.
+#[derive(Debug)]
+pub(crate) struct Http2Answer {
+    pub(crate) status: u16,
+    pub(crate) fields: Http2Fields,
+    pub(crate) has_body: bool,
+}
 
 /// A request as received.
 #[derive(Debug, Default)]
@@ -29,6 +64,8 @@ pub(crate) struct RequestRecord {
     /// What `head` was parsed from.
     pub(crate) bytes: Vec<u8>,
     pub(crate) head: RequestHead,
+    /// The head, if the request came over HTTP/2; then the two above mean nothing.
+    pub(crate) http2: Option<Arc<Http2Request>>,
     /// Whether the message has a body, be it empty.
     pub(crate) framed: bool,
     pub(crate) body: Body,
@@ -69,6 +106,8 @@ pub(crate) struct AnswerRecord {
     /// What `head` was parsed from; empty: there was no answer.
     pub(crate) bytes: Vec<u8>,
     pub(crate) head: ResponseHead,
+    /// The head, if the answer came over HTTP/2; then the two above mean nothing.
+    pub(crate) http2: Option<Arc<Http2Answer>>,
     pub(crate) framed: bool,
     pub(crate) body: Body,
     pub(crate) length: u64,
@@ -82,30 +121,110 @@ pub(crate) struct AnswerRecord {
     pub(crate) failure_detail: String,
 }
 
-/// The fields of a parsed head, where they lie.
-pub(crate) struct HeadFields<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) fields: &'a [Field],
+/// The fields of a head, where they lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HeadFields<'a> {
+    Http1 { bytes: &'a [u8], fields: &'a [Field] },
+    Http2(&'a [(HeaderName, HeaderValue)]),
 }
 
 impl Fields for HeadFields<'_> {
     fn count(&self) -> usize {
-        self.fields.len()
+        match self {
+            Self::Http1 { fields, .. } => fields.len(),
+            Self::Http2(fields) => fields.len(),
+        }
     }
 
     fn field(&self, index: usize) -> (&[u8], &[u8]) {
-        let field = &self.fields[index];
-        (field.name(self.bytes), field.value(self.bytes))
+        match self {
+            Self::Http1 { bytes, fields } => {
+                let field = &fields[index];
+                (field.name(bytes), field.value(bytes))
+            }
+            Self::Http2(fields) => {
+                let (name, value) = &fields[index];
+                (name.as_str().as_bytes(), value.as_bytes())
+            }
+        }
     }
 }
 
 impl RequestRecord {
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.is_some()
+    }
+
+    pub(crate) fn method(&self) -> &[u8] {
+        match &self.http2 {
+            None => self.head.method(&self.bytes),
+            Some(head) => head.method.as_str().as_bytes(),
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &[u8] {
+        match &self.http2 {
+            None => self.head.authority(&self.bytes).unwrap_or_default(),
+            Some(head) => &head.authority,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &[u8] {
+        match &self.http2 {
+            None => self.head.path(&self.bytes),
+            Some(head) => &head.path,
+        }
+    }
+
+    pub(crate) fn query(&self) -> Option<&[u8]> {
+        match &self.http2 {
+            None => self.head.query(&self.bytes),
+            Some(head) => head.query.as_deref(),
+        }
+    }
+
+    pub(crate) fn fields(&self) -> HeadFields<'_> {
+        match &self.http2 {
+            None => HeadFields::Http1 { bytes: &self.bytes, fields: self.head.field_places() },
+            Some(head) => HeadFields::Http2(&head.fields),
+        }
+    }
+
+    /// The values of the Via field, which tell of loops.
+    pub(crate) fn via(&self) -> impl Iterator<Item = &[u8]> {
+        let (http1, http2) = match &self.http2 {
+            None => (self.head.field_places(), &[][..]),
+            Some(head) => (&[][..], &head.fields[..]),
+        };
+        let http1 = http1.iter().filter(|field| field.kind() == FieldKind::Via);
+        let http2 = http2.iter().filter(|(name, _)| *name == http::header::VIA);
+        let http1 = http1.map(|field| field.value(&self.bytes));
+        http1.chain(http2.map(|(_, value)| value.as_bytes()))
+    }
+
+    /// Whether the head announces a body, be it empty.
+    pub(crate) fn announces_body(&self) -> bool {
+        match &self.http2 {
+            None => self.head.body() != BodyKind::None,
+            Some(head) => head.has_body,
+        }
+    }
+
+    fn form(&self) -> pb::TargetForm {
+        if self.is_http2() { pb::TargetForm::Origin } else { form(self.head.form()) }
+    }
+
+    fn version(&self) -> pb::Version {
+        if self.is_http2() { pb::Version::Http2 } else { version(self.head.version()) }
+    }
+
     /// A copy that can leave the connection, with this body. The head stays: the
     /// request may yet have to be forwarded.
     pub(crate) fn snapshot(&self, body: Body) -> Self {
         Self {
             bytes: self.bytes.clone(),
             head: self.head.clone(),
+            http2: self.http2.clone(),
             trailers: self.trailers.clone(),
             body,
             ..*self
@@ -129,23 +248,23 @@ impl RequestRecord {
         } else {
             &self.body
         };
-        let bytes = &self.bytes[..];
-        let headers = HeadFields { bytes, fields: self.head.field_places() };
+        let headers = self.fields();
         let trailers = &self.trailers[..];
+        let session = &*origin.session;
         let message = RequestParts {
             id: self.id,
             connection: origin.connection,
             number: self.number,
             start_ns: self.start_ns,
             end_after_ns: self.end_after_ns,
-            peer: &origin.peer,
-            scheme: origin.scheme,
-            method: self.head.method(bytes),
-            authority: self.head.authority(bytes).unwrap_or_default(),
-            path: self.head.path(bytes),
-            query: self.head.query(bytes),
-            form: form(self.head.form()),
-            version: version(self.head.version()),
+            peer: &session.peer,
+            scheme: session.scheme,
+            method: self.method(),
+            authority: self.authority(),
+            path: self.path(),
+            query: self.query(),
+            form: self.form(),
+            version: self.version(),
             headers: &headers,
             body: self.framed.then_some(body),
             trailers: &trailers,
@@ -155,6 +274,8 @@ impl RequestRecord {
             parts,
             upstream: &config.upstream.url,
             labels: &config.labels,
+            tls_server_name: &session.tls_server_name,
+            alpn: &session.alpn,
             tunnel: self.tunnel,
             ..RequestParts::default()
         };
@@ -186,11 +307,36 @@ pub(crate) fn write_part(
 }
 
 impl AnswerRecord {
+    /// Whether there was an answer at all.
+    fn has_head(&self) -> bool {
+        self.http2.is_some() || !self.bytes.is_empty()
+    }
+
+    fn status(&self) -> u32 {
+        u32::from(self.http2.as_ref().map_or_else(|| self.head.status(), |head| head.status))
+    }
+
+    fn reason(&self) -> &[u8] {
+        if self.http2.is_some() { &[] } else { self.head.reason(&self.bytes) }
+    }
+
+    fn version(&self) -> pb::Version {
+        if self.http2.is_some() { pb::Version::Http2 } else { version(self.head.version()) }
+    }
+
+    fn fields(&self) -> HeadFields<'_> {
+        match &self.http2 {
+            None => HeadFields::Http1 { bytes: &self.bytes, fields: self.head.field_places() },
+            Some(head) => HeadFields::Http2(&head.fields),
+        }
+    }
+
     /// A copy that can leave the connection; takes the body with it.
     pub(crate) fn snapshot(&mut self) -> Self {
         Self {
             bytes: self.bytes.clone(),
             head: self.head.clone(),
+            http2: self.http2.clone(),
             body: std::mem::take(&mut self.body),
             trailers: std::mem::take(&mut self.trailers),
             failure_detail: std::mem::take(&mut self.failure_detail),
@@ -200,8 +346,7 @@ impl AnswerRecord {
 
     /// Hands the record to the log.
     pub(crate) fn write(&self, lane: &mut Lane, origin: &Origin) -> Result<(), NotTaken> {
-        let bytes = &self.bytes[..];
-        let headers = HeadFields { bytes, fields: self.head.field_places() };
+        let headers = self.fields();
         let trailers = &self.trailers[..];
         let mut message = ResponseParts {
             id: self.id,
@@ -212,11 +357,11 @@ impl AnswerRecord {
             completeness: self.completeness,
             ..ResponseParts::default()
         };
-        if !bytes.is_empty() {
+        if self.has_head() {
             message = ResponseParts {
-                status: u32::from(self.head.status()),
-                reason: self.head.reason(bytes),
-                version: version(self.head.version()),
+                status: self.status(),
+                reason: self.reason(),
+                version: self.version(),
                 headers: &headers,
                 body: self.framed.then_some(&self.body as &dyn Pieces),
                 trailers: &trailers,

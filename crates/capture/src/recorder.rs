@@ -22,8 +22,8 @@ use crate::{
     clock::Clock,
     drain::Deadline,
     lane::{BodyId, Lane, NotTaken},
+    origin::Origin,
     record::{AnswerRecord, PartEnd, PartRecord, RequestRecord, parts_of, write_part},
-    tap::Origin,
     tee::Body,
 };
 

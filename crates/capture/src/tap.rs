@@ -6,26 +6,17 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::Sender,
-    },
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
 };
 
-use umbra_record::{
-    fields::Fields,
-    id::IdGenerator,
-    marker,
-    select::{RequestView, Selection},
-};
+use umbra_record::{id::IdGenerator, marker, select::RequestView};
 
 use crate::{
-    Config,
+    Config, KeyBy,
     budget::{Charge, Credit},
     clock::{Clock, Moment},
-    h1::{FieldKind, RequestHead},
-    lane::{Flights, Lane, Place},
+    lane::{Flights, Lane},
+    origin::Origin,
     record::{AnswerRecord, HeadFields, PartRecord, RequestRecord},
     recorder::{Job, Work},
 };
@@ -46,61 +37,6 @@ pub(crate) struct Tap {
     ids: RefCell<IdGenerator>,
     recorder: Sender<Job>,
     inline_max: usize,
-}
-
-/// Where requests come from: one client connection.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    /// Unique within the agent.
-    pub(crate) connection: u64,
-    /// Keeps the connection's records together; unique among agents.
-    pub(crate) key: [u8; 16],
-    /// Where they go as long as the connection lives.
-    pub(crate) partition: u32,
-    pub(crate) peer: String,
-    pub(crate) scheme: &'static str,
-    /// Jobs of this connection the recorder has not finished. While there are
-    /// any, all records of the connection go that way, to keep their order.
-    pub(crate) pending: AtomicUsize,
-    /// The last request that the capture thread could not record …
-    pub(crate) lost_here: LastLost,
-    /// … and the last one that the recorder could not. Each is set by one thread,
-    /// which meets the answer before the connection's next request.
-    pub(crate) lost_there: LastLost,
-}
-
-/// The number of the last request of a connection that will not be in the log:
-/// nobody could use its answer.
-#[derive(Debug, Default)]
-pub(crate) struct LastLost(AtomicU64);
-
-impl LastLost {
-    pub(crate) fn set(&self, number: u64) {
-        self.0.store(number + 1, Ordering::Release);
-    }
-
-    pub(crate) fn is(&self, number: u64) -> bool {
-        self.0.load(Ordering::Acquire) == number + 1
-    }
-}
-
-impl Origin {
-    pub(crate) fn new(connection: u64, key: [u8; 16], partition: u32, peer: String) -> Self {
-        Self {
-            connection,
-            key,
-            partition,
-            peer,
-            scheme: "http",
-            pending: AtomicUsize::new(0),
-            lost_here: LastLost::default(),
-            lost_there: LastLost::default(),
-        }
-    }
-
-    pub(crate) fn place(&self, time_ns: u64) -> Place<'_> {
-        Place { partition: self.partition, key: &self.key, time_ns }
-    }
 }
 
 impl Tap {
@@ -137,18 +73,28 @@ impl Tap {
     }
 
     /// Whether a request is to be recorded.
-    pub(crate) fn selects(
-        &self,
-        origin: &Origin,
-        id: &[u8; 16],
-        bytes: &[u8],
-        head: &RequestHead,
-    ) -> bool {
-        let places = head.field_places();
-        let shadow = places
-            .iter()
-            .any(|field| field.kind() == FieldKind::Via && marker::is_shadow(field.value(bytes)));
-        !shadow && is_selected(&self.config.selection, origin, id, bytes, head)
+    pub(crate) fn selects(&self, origin: &Origin, record: &RequestRecord) -> bool {
+        let selection = &self.config.selection;
+        let chosen = || {
+            let fields = record.fields();
+            selection.decide(&view(origin, record, &fields)).is_selected()
+        };
+        !record.via().any(marker::is_shadow) && (selection.selects_all() || chosen())
+    }
+
+    /// Where a request's records go, if not with those of its connection.
+    pub(crate) fn keyed(&self, connection: &Origin, record: &RequestRecord) -> Option<Arc<Origin>> {
+        let by_request = match self.config.key {
+            KeyBy::Connection => false,
+            KeyBy::Request => true,
+            KeyBy::Auto => record.is_http2(),
+        };
+        by_request.then(|| {
+            let [.., a, b, c, d] = record.id;
+            let partitions = self.lane.borrow().partitions();
+            let partition = u32::from_be_bytes([a, b, c, d]) % partitions;
+            Arc::new(connection.keyed(record.id, partition))
+        })
     }
 
     /// Records a request that has ended, and may take its body.
@@ -254,25 +200,18 @@ impl Tap {
     }
 }
 
-fn is_selected(
-    selection: &Selection,
-    origin: &Origin,
-    id: &[u8; 16],
-    bytes: &[u8],
-    head: &RequestHead,
-) -> bool {
-    if selection.selects_all() {
-        return true;
+fn view<'a>(
+    origin: &'a Origin,
+    record: &'a RequestRecord,
+    headers: &'a HeadFields<'a>,
+) -> RequestView<'a> {
+    RequestView {
+        method: record.method(),
+        authority: record.authority(),
+        path: record.path(),
+        query: record.query(),
+        headers,
+        peer: &origin.session.peer,
+        id: &record.id,
     }
-    let headers = HeadFields { bytes, fields: head.field_places() };
-    let view = RequestView {
-        method: head.method(bytes),
-        authority: head.authority(bytes).unwrap_or_default(),
-        path: head.path(bytes),
-        query: head.query(bytes),
-        headers: &headers as &dyn Fields,
-        peer: &origin.peer,
-        id,
-    };
-    selection.decide(&view).is_selected()
 }

@@ -20,6 +20,7 @@ use crate::{
     drain::{Deadline, Stop},
     lane::Lane,
     listener::{Accepted, Acceptor},
+    origin::Session,
     proxy::Proxy,
     recorder::{Job, Lows},
     tap::Tap,
@@ -127,7 +128,7 @@ fn spawn(proxy: &Rc<Proxy>, connections: &mut JoinSet<()>, accepted: Accepted) {
     let counted = proxy.reserve.client();
     connections.spawn_local(async move {
         crate::upstream::prepare(&stream);
-        proxy.serve(stream.into(), peer).await;
+        proxy.serve(stream.into(), Session::plain(peer)).await;
         drop((counted, permit));
     });
 }

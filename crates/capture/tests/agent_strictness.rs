@@ -237,6 +237,7 @@ fn config(upstream: SocketAddr) -> Config {
         responses: RecordResponses::Full,
         max_body: 1 << 20,
         max_response_body: 1 << 16,
+        key: umbra_capture::KeyBy::Auto,
         max_record_body: 1 << 16,
         memory: 16 << 20,
         labels: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! A client's connection: its buffers and tees, and the requests on it.
 
-use std::{cell::RefCell, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, sync::Arc, time::Duration};
 
 use super::{
     Proxy,
@@ -11,8 +11,8 @@ use super::{
 use crate::{
     drain::StopWatch,
     h1::{BodyDecoder, error_response},
+    origin::{Origin, Session},
     stream::Stream,
-    tap::Origin,
     tee::{AnswerTee, RequestTee},
 };
 use bytes::BytesMut;
@@ -37,8 +37,7 @@ pub(super) struct Connection<'a> {
     pub(super) answer_body: BodyDecoder,
     pub(super) watchdog: Watchdog,
     pub(super) stop: StopWatch,
-    /// The client's address without the port, for X-Forwarded-For.
-    pub(super) client: String,
+    pub(super) session: Arc<Session>,
     // In this order: when the connection is dropped in the middle of an exchange,
     // the request is recorded before its answer.
     pub(super) request: RefCell<RequestTee>,
@@ -68,7 +67,7 @@ impl<'a> Connection<'a> {
             answer_body: BodyDecoder::new(&proxy.limits),
             watchdog: Watchdog::new(),
             stop: proxy.stop.watch(origin.connection),
-            client: String::new(),
+            session: Arc::clone(&origin.session),
             request: RefCell::new(RequestTee::new(proxy.tap.clone(), Arc::clone(&origin))),
             answer: RefCell::new(AnswerTee::new(proxy.tap.clone(), origin)),
             proxy,
@@ -76,8 +75,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Serves its requests until one side has had enough.
-    pub(super) async fn serve(mut self, mut stream: Stream, peer: SocketAddr) {
-        self.client = peer.ip().to_canonical().to_string();
+    pub(super) async fn serve(mut self, mut stream: Stream) {
         loop {
             let after = match self.receive(&stream).await {
                 Received::Head(started, len) => self.exchange(&mut stream, started, len).await,

@@ -90,8 +90,8 @@ impl Connection<'_> {
         self.request_body.start(head.body());
         self.request_out.clear();
         let changes = ForwardChanges {
-            forwarded_for: Some(self.client.as_bytes()),
-            forwarded_proto: Some(b"http"),
+            forwarded_for: Some(self.session.client.as_bytes()).filter(|client| !client.is_empty()),
+            forwarded_proto: Some(self.session.scheme.as_bytes()),
             via: Some(Proxy::via()),
             default_host: &self.proxy.upstream_authority,
         };

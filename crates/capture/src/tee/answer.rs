@@ -4,6 +4,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use umbra_record::pb::{Completeness, Failure};
 
 use super::{
@@ -14,8 +15,9 @@ use crate::{
     RecordResponses,
     clock::Moment,
     h1::{BodyKind, Fields, ResponseHead},
-    record::AnswerRecord,
-    tap::{Origin, Tap},
+    origin::Origin,
+    record::{AnswerRecord, Http2Answer, owned_trailers},
+    tap::Tap,
 };
 
 /// Keeps the answer at hand. Belongs to one connection.
@@ -59,11 +61,15 @@ impl AnswerTee {
         self.active = self.tap.config.responses != RecordResponses::Off && request.is_recording();
         self.ended = false;
         self.start = request.start();
+        if !Arc::ptr_eq(&self.origin, request.origin()) {
+            self.origin = Arc::clone(request.origin());
+        }
         let record = &mut self.record;
         record.id = request.id();
         record.number = request.number();
         record.start_ns = self.start.wall_ns;
         record.bytes.clear();
+        record.http2 = None;
         record.trailers.clear();
         record.first_byte_after_ns = 0;
         record.failure = Failure::None;
@@ -73,15 +79,33 @@ impl AnswerTee {
 
     /// The final head has come; it was parsed from `bytes`.
     pub(crate) fn head_read(&mut self, bytes: &[u8]) {
+        let now = self.head_came();
+        if self.active {
+            self.record.bytes.extend_from_slice(bytes);
+            self.record.framed = self.record.head.body() != BodyKind::None;
+            self.begin_body(now);
+        }
+    }
+
+    /// The final head has come over HTTP/2.
+    pub(crate) fn head_http2(&mut self, head: Http2Answer) {
+        let now = self.head_came();
+        if self.active {
+            self.record.framed = head.has_body;
+            self.record.http2 = Some(Arc::new(head));
+            self.begin_body(now);
+        }
+    }
+
+    fn head_came(&self) -> Moment {
         let now = self.tap.now();
         let upstream = now.at.saturating_duration_since(self.start.at);
         self.tap.lane.borrow().stats().upstream.observe(upstream);
-        if !self.active {
-            return;
-        }
+        now
+    }
+
+    fn begin_body(&mut self, now: Moment) {
         let config = &self.tap.config;
-        self.record.bytes.extend_from_slice(bytes);
-        self.record.framed = self.record.head.body() != BodyKind::None;
         self.record.head_after_ns = self.start.until(now);
         self.copy.start(match config.responses {
             RecordResponses::Full => config.max_response_body.min(config.max_record_body as u64),
@@ -107,6 +131,13 @@ impl AnswerTee {
         if self.active {
             let owned = fields.map(|(name, value)| (name.to_vec(), value.to_vec()));
             self.record.trailers.extend(owned);
+        }
+    }
+
+    /// The same of an HTTP/2 answer.
+    pub(crate) fn trailers_http2(&mut self, fields: &HeaderMap) {
+        if self.active {
+            self.record.trailers.extend(owned_trailers(fields));
         }
     }
 

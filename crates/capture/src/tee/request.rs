@@ -4,20 +4,24 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use umbra_record::pb::Completeness;
 
 use super::body::{BodyCopy, Copied};
 use crate::{
     clock::Moment,
-    h1::{BodyKind, Fields, RequestHead},
+    h1::{Fields, RequestHead},
     lane::Flight,
-    record::{PartEnd, PartRecord, RequestRecord, Trailers},
-    tap::{Origin, Tap},
+    origin::Origin,
+    record::{Http2Request, PartEnd, PartRecord, RequestRecord, Trailers, owned_trailers},
+    tap::Tap,
 };
 
 /// Keeps the request at hand. Belongs to one connection.
 pub(crate) struct RequestTee {
     tap: Rc<Tap>,
+    connection: Arc<Origin>,
+    /// Of the request at hand.
     origin: Arc<Origin>,
     record: RequestRecord,
     copy: BodyCopy,
@@ -48,6 +52,7 @@ impl RequestTee {
             copy: BodyCopy::new(tap.credit.charge()),
             start: tap.now(),
             tap,
+            connection: Arc::clone(&origin),
             origin,
             record: RequestRecord::default(),
             state: State::Idle,
@@ -65,6 +70,11 @@ impl RequestTee {
     /// The head of the request at hand, and what it was parsed from.
     pub(crate) fn head(&self) -> (&RequestHead, &[u8]) {
         (&self.record.head, &self.record.bytes)
+    }
+
+    /// Where its records go.
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     pub(crate) fn id(&self) -> [u8; 16] {
@@ -85,16 +95,40 @@ impl RequestTee {
         let record = &mut self.record;
         record.bytes.clear();
         record.bytes.extend_from_slice(bytes);
-        record.id = self.tap.next_id(start.wall_ns);
         record.number = self.next_number;
+        self.next_number += 1;
+        self.begin_message(start, flight);
+    }
+
+    /// Begins an HTTP/2 request, the only one of this tee: `number` is its place on
+    /// the connection.
+    pub(crate) fn begin_http2(
+        &mut self,
+        start: Moment,
+        number: u64,
+        head: Arc<Http2Request>,
+        flight: Option<Flight>,
+    ) {
+        self.record.http2 = Some(head);
+        self.record.number = number;
+        self.begin_message(start, flight);
+    }
+
+    fn begin_message(&mut self, start: Moment, flight: Option<Flight>) {
+        let record = &mut self.record;
+        record.id = self.tap.next_id(start.wall_ns);
         record.start_ns = start.wall_ns;
-        record.framed = record.head.body() != BodyKind::None;
+        record.framed = record.announces_body();
         record.trailers.clear();
         record.tunnel = false;
-        self.next_number += 1;
         self.start = start;
         self.ended = false;
-        let selected = self.tap.selects(&self.origin, &record.id, bytes, &record.head);
+        let selected = self.tap.selects(&self.connection, record);
+        match self.tap.keyed(&self.connection, record) {
+            Some(origin) => self.origin = origin,
+            None if Arc::ptr_eq(&self.origin, &self.connection) => {}
+            None => self.origin = Arc::clone(&self.connection),
+        }
         let lane = self.tap.lane.borrow();
         lane.stats().requests.add(1);
         if selected {
@@ -153,6 +187,13 @@ impl RequestTee {
         if self.state != State::Idle {
             let owned = fields.map(|(name, value)| (name.to_vec(), value.to_vec()));
             self.record.trailers.extend(owned);
+        }
+    }
+
+    /// The same of an HTTP/2 request.
+    pub(crate) fn trailers_http2(&mut self, fields: &HeaderMap) {
+        if self.state != State::Idle {
+            self.record.trailers.extend(owned_trailers(fields));
         }
     }
 

@@ -57,6 +57,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         responses: RecordResponses::Full,
         max_body: 10 << 20,
         max_response_body: 64 << 10,
+        key: umbra_capture::KeyBy::Auto,
         max_record_body: 512 << 10,
         memory: 128 << 20,
         labels: BTreeMap::from([("env".to_owned(), "test".to_owned())]),

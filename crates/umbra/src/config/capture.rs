@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use umbra_capture::{Config, RecordResponses, Upstream};
+use umbra_capture::{Config, KeyBy, RecordResponses, Upstream};
 
 use super::selection;
 use crate::settings::{Settings, values};
@@ -77,6 +77,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
         max_body: bytes(settings, "max-body"),
         max_response_body: bytes(settings, "max-response-body"),
+        key: KeyBy::Auto,
         max_record_body: MAX_RECORD_BODY,
         memory: memory(settings),
         labels,
