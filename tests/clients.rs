@@ -6,9 +6,10 @@ use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::support::{client::Client, logs::TestLog, nginx::Nginx, process::Umbra};
+use crate::support::{
+    client::Client, httpbin::venv, logs::TestLog, nginx::Nginx, process::Umbra,
+};
 
-/// The test's own directory, and the one of Python with its packages.
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
@@ -21,10 +22,8 @@ fn parts(log: &TestLog) -> (String, String) {
 }
 
 fn python(log: &TestLog) -> Vec<Value> {
-    let venv = std::env::var_os("UMBRA_TEST_VENV")
-        .map_or_else(|| repository(".cache/venv"), PathBuf::from);
     let (brokers, topic) = parts(log);
-    let output = Command::new(venv.join("bin/python"))
+    let output = Command::new(venv().join("bin/python"))
         .arg(repository("tests/clients/read.py"))
         .args([&brokers, &topic])
         .arg(repository("crates/record/src/pb/record.fds"))

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::pause;
+use crate::support::{httpbin::venv, pause};
 
 /// Longest run of an example.
 const LONGEST: Duration = Duration::from_secs(150);
@@ -18,11 +18,7 @@ fn examples() -> PathBuf {
 }
 
 fn python() -> PathBuf {
-    let venv = std::env::var_os("UMBRA_TEST_VENV").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/venv"),
-        PathBuf::from,
-    );
-    venv.join("bin/python")
+    venv().join("bin/python")
 }
 
 /// Stopped when a test fails: the scripts clean up when they are told to end.

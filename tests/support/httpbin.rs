@@ -13,11 +13,7 @@ pub(crate) struct Httpbin {
 impl Httpbin {
     #[track_caller]
     pub(crate) fn start() -> Self {
-        let venv = std::env::var_os("UMBRA_TEST_VENV").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.cache/venv"),
-            PathBuf::from,
-        );
-        let mut command = Command::new(venv.join("bin/gunicorn"));
+        let mut command = Command::new(venv().join("bin/gunicorn"));
         command.args([
             "--no-control-socket",
             "--access-logfile",
@@ -41,4 +37,12 @@ impl Httpbin {
     pub(crate) fn logged(&self, text: &str) -> usize {
         self.service.output().lines().filter(|line| line.contains(text)).count()
     }
+}
+
+/// Where `scripts/test` installs what comes from PyPI.
+pub(crate) fn venv() -> PathBuf {
+    std::env::var_os("UMBRA_TEST_VENV").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.cache/venv"),
+        PathBuf::from,
+    )
 }

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             host: host.to_owned(),
             port: port.parse()?,
         },
+        sink: None,
         selection: Default::default(),
         responses: match rest.first().map(String::as_str) {
             Some("full") => RecordResponses::Full,

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use umbra_record::select::Selection;
 
-use crate::SpoolConfig;
+use crate::{Sink, SpoolConfig};
 
 /// An agent's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where requests go.
     pub upstream: Upstream,
+    /// They go nowhere: a mesh mirrors them to the agent, which answers by itself.
+    pub sink: Option<Sink>,
     /// Which requests are recorded.
     pub selection: Selection,
     /// Whether and how far answers are recorded.

@@ -48,6 +48,7 @@ pub(crate) use request::MAX_EMPTY_LINES;
 pub use request::{MethodKind, RequestHead, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use target::Form;
+pub(crate) use target::is_valid_host;
 
 /// How large a head (or a trailer section) may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! From socket to record to log, without ever slowing or failing the live
-//! request: the inline HTTP/1 proxy and the tee. Knows nothing of replay.
+//! request: the inline HTTP/1 proxy, the mirror sink and the tee. Knows nothing of replay.
 
 mod agent;
 mod budget;
@@ -14,6 +14,7 @@ mod origin;
 mod proxy;
 mod record;
 mod recorder;
+mod sink;
 mod spool;
 mod stats;
 mod stream;
@@ -24,5 +25,6 @@ mod upstream;
 
 pub use agent::{AgentError, run};
 pub use config::{Config, KeyBy, RecordResponses, Upstream};
+pub use sink::{Profile, Sink, Suffix};
 pub use spool::SpoolConfig;
 pub use stats::{Report, Snapshot, Stats};

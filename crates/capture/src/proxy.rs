@@ -2,6 +2,7 @@
 //! each forwarded to the upstream while the tees look on. Everything here is the
 //! live path; the tees never make it wait.
 
+mod absorb;
 mod answer;
 mod connection;
 mod course;

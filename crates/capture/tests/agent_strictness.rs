@@ -233,6 +233,7 @@ fn config(upstream: SocketAddr) -> Config {
             host: upstream.ip().to_string(),
             port: upstream.port(),
         },
+        sink: None,
         selection: umbra_record::select::Selection::default(),
         responses: RecordResponses::Full,
         max_body: 1 << 20,

@@ -1,6 +1,8 @@
 //! Request heads (RFC 9112 3): the request line, what Host has to be, and what
 //! the head says about body and connection.
 
+use umbra_record::authority::{SUFFIX, strip_suffix};
+
 use super::{
     BodyKind, Field, FieldKind, Fields, Form, Limits, Malformed, PROBE, Parsed, Span, Version,
     Window,
@@ -22,6 +24,9 @@ pub struct RequestHead {
     pub(crate) fields: Vec<Field>,
     pub(crate) host: Option<Span>,
     pub(crate) te_trailers: bool,
+    /// A mesh appends `-shadow` to any Host, also where that makes it invalid
+    /// (`[::1]-shadow`): what counts is the Host without it.
+    pub(crate) tolerates_suffix: bool,
     body: BodyKind,
     method_kind: MethodKind,
     idempotent: bool,
@@ -209,10 +214,16 @@ impl RequestHead {
     fn check_host(&self, buf: &[u8]) -> Result<Option<Span>, Malformed> {
         let host = framing::only(&self.fields, FieldKind::Host, "host_repeated")?;
         match host {
-            Some(host) if !target::is_valid_host(host.of(buf)) => Err(Malformed::bad("host")),
+            Some(host) if !self.is_valid_host(host.of(buf)) => Err(Malformed::bad("host")),
             None if self.version == Version::Http11 => Err(Malformed::bad("host_missing")),
             host => Ok(host),
         }
+    }
+
+    fn is_valid_host(&self, host: &[u8]) -> bool {
+        target::is_valid_host(host)
+            || self.tolerates_suffix
+                && strip_suffix(host, SUFFIX).is_some_and(|host| target::is_valid_host(&host))
     }
 
     /// Whether the upgrade asked for turns the connection into a tunnel. One to

@@ -12,6 +12,7 @@ use crate::{
     drain::StopWatch,
     h1::{BodyDecoder, error_response},
     origin::{Origin, Session},
+    sink::Suffix,
     stream::Stream,
     tee::{AnswerTee, RequestTee},
 };
@@ -76,9 +77,15 @@ impl<'a> Connection<'a> {
 
     /// Serves its requests until one side has had enough.
     pub(super) async fn serve(mut self, mut stream: Stream) {
+        if let Some(sink) = &self.proxy.tap.config.sink {
+            self.request.get_mut().head_mut().tolerates_suffix = sink.suffix == Suffix::Strip;
+        }
         loop {
             let after = match self.receive(&stream).await {
-                Received::Head(started, len) => self.exchange(&mut stream, started, len).await,
+                Received::Head(started, len) => match &self.proxy.tap.config.sink {
+                    None => self.exchange(&mut stream, started, len).await,
+                    Some(sink) => self.absorb(&stream, sink, started, len).await,
+                },
                 Received::End => After::Close,
                 Received::Slow => {
                     self.refused("header_timeout");

@@ -156,6 +156,11 @@ impl RequestTee {
         }
     }
 
+    /// Whether what follows is of no use: the request will be counted as lost.
+    pub(crate) fn has_given_up(&self) -> bool {
+        matches!(self.state, State::GivenUp(_) | State::Open { lost: Some(_) })
+    }
+
     /// Takes the next body bytes; `shared` are the same, if they can be shared.
     pub(crate) fn data(&mut self, frame: &[u8], shared: Option<Bytes>) {
         let over = match self.state {

@@ -53,6 +53,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
             host: upstream.ip().to_string(),
             port: upstream.port(),
         },
+        sink: None,
         selection: Default::default(),
         responses: RecordResponses::Full,
         max_body: 10 << 20,

@@ -36,6 +36,12 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     {
         settings.problem("responses", "off leaves nothing to --compare with");
     }
+    if recorded.is_some_and(|compare| compare.baseline == Baseline::Recorded)
+        && settings.text("sink").is_some()
+    {
+        let what = "a sink sees no answers to --compare with; say --baseline TARGET";
+        settings.problem("sink", what);
+    }
     let all = log.zip(capture).zip(replay);
     let ((mut log, mut capture), replay) = config::all_there(&settings, all)?;
     capture::share_memory(&mut capture, &mut log.options);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use umbra_capture::{Config, KeyBy, RecordResponses, Upstream};
+use umbra_capture::{Config, KeyBy, Profile, RecordResponses, Sink, Suffix, Upstream};
 
 use super::selection;
 use crate::settings::{Settings, values};
@@ -66,13 +66,26 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         settings.problem("listen", "is required");
     }
     let listen = settings.read_all("listen", values::listen);
-    let upstream = settings.require("upstream", upstream);
+    let sink = sink(settings);
+    let upstream = match (settings.text("sink"), settings.text("upstream")) {
+        (Some(_), None) => None,
+        (None, None) => {
+            settings.problem("upstream", "is required, or --sink");
+            None
+        }
+        (None, Some(_)) => settings.read("upstream", upstream),
+        (Some(_), Some(_)) => {
+            settings.problem("sink", "answers by itself: it has no --upstream");
+            None
+        }
+    };
     let labels = settings.read_all("label", values::pair).into_iter().collect();
     let time = |s: &mut Settings, name| s.read(name, values::some_duration).unwrap_or_default();
     let number = |s: &mut Settings, name| s.read(name, values::count).unwrap_or(1) as usize;
     let bytes = |s: &mut Settings, name| s.read(name, values::size).unwrap_or_default();
     let config = Config {
         upstream: upstream.unwrap_or(Upstream { url: String::new(), host: String::new(), port: 0 }),
+        sink,
         selection: selection(settings, "capture"),
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
         max_body: bytes(settings, "max-body"),
@@ -106,6 +119,28 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         settings.problem("spool-max", "less than 1MiB");
     }
     Some(Capture { listen, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
+}
+
+/// The mirror sink, if it is to be one.
+fn sink(settings: &mut Settings) -> Option<Sink> {
+    let profile = settings.read("sink", str::parse::<Profile>);
+    let suffix = settings.read("sink-suffix", |text| match text {
+        "auto" => Ok(None),
+        "strip" => Ok(Some(Suffix::Strip)),
+        "keep" => Ok(Some(Suffix::Keep)),
+        _ => Err("expected auto, strip or keep".into()),
+    });
+    let original = settings.on("sink-original");
+    for name in ["sink-suffix", "sink-original"] {
+        if settings.text("sink").is_none() && settings.given(name) {
+            settings.problem(name, "has a meaning with --sink only");
+        }
+    }
+    let sink = Sink::new(profile?);
+    if original && matches!(sink.profile, Profile::Plain | Profile::Nginx) {
+        settings.problem("sink-original", "only Envoy tells the original path and host");
+    }
+    Some(Sink { suffix: suffix.flatten().unwrap_or(sink.suffix), original, ..sink })
 }
 
 fn spool(text: &str) -> Result<Spool, String> {

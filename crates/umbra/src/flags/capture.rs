@@ -10,6 +10,7 @@ pub(super) const CAPTURE: CommandSpec = CommandSpec {
     examples: "Examples:
   umbra capture --listen 0.0.0.0:8000 --upstream http://127.0.0.1:9001
   umbra capture --listen :8000 --upstream http://httpbin:80 --log kafka://kafka-1:9092,kafka-2:9092/requests
+  umbra capture --listen :8000 --sink istio --log kafka://kafka-1:9092/requests
   umbra capture --listen :8000 --upstream http://api:80 --path '/api/*' --skip-path /api/health --percent 10",
     flags: &[PROXY, SELECT, RECORD, LOG, LOG_WRITING, RUN],
 };
@@ -24,6 +25,24 @@ pub(super) const PROXY: &[Flag] = &[
     .many()
     .under("Proxy"),
     Flag::value("upstream", "URL", "The service that answers, http://HOST[:PORT]").under("Proxy"),
+    Flag::value(
+        "sink",
+        "plain|envoy|istio|gateway-api|nginx",
+        "Instead of --upstream: be the target of this mesh's own mirroring. Requests are answered with an empty 202, and what the mesh changed on the way is undone in the record",
+    )
+    .under("Proxy"),
+    Flag::value(
+        "sink-suffix",
+        "auto|strip|keep",
+        "Whether one -shadow is taken off the host that a mesh mirrors to; auto: taken off for envoy and istio",
+    )
+    .or("auto")
+    .under("Proxy"),
+    Flag::switch(
+        "sink-original",
+        "Put back path and host as they were before the mesh's routes rewrote them (x-envoy-original-path, x-envoy-original-host)",
+    )
+    .under("Proxy"),
     Flag::value("threads", "N", "Capture threads; auto: one a core").or("auto").under("Proxy"),
     Flag::value(
         "upstream-connect-timeout",
