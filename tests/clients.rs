@@ -6,9 +6,7 @@ use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::support::{
-    client::Client, httpbin::venv, logs::TestLog, nginx::Nginx, process::Umbra,
-};
+use crate::support::{client::Client, httpbin::venv, logs::TestLog, nginx::Nginx, process::Umbra};
 
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)

@@ -64,8 +64,8 @@ impl Envoy {
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
         let found = shown["listener_statuses"].as_array().into_iter().flatten();
         let found = found.into_iter().find(|each| each["name"] == listener);
-        let socket = &found.unwrap_or_else(|| panic!("no listener {listener}: {shown}"))
-            ["local_address"]["socket_address"];
+        let socket = &found.unwrap_or_else(|| panic!("no listener {listener}: {shown}"))["local_address"]
+            ["socket_address"];
         format!("{}:{}", socket["address"].as_str().unwrap(), socket["port_value"]).parse().unwrap()
     }
 
