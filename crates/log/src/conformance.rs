@@ -1,5 +1,6 @@
 //! Every promise of a log, stated once and checked on every implementation: each
-//! function of [`writing`], [`reading`], [`progress`], [`groups`] and [`journals`] is one. Tests
+//! function of [`writing`], [`reading`], [`progress`], [`groups`], [`journals`] and
+//! [`tables`] is one. Tests
 //! of a log run them all through [`conformance_suite!`](crate::conformance_suite).
 //!
 //! Not part of the product; public so that integration tests can use it. A promise
@@ -9,6 +10,7 @@ pub mod groups;
 pub mod journals;
 pub mod progress;
 pub mod reading;
+pub mod tables;
 pub mod writing;
 
 use std::{
@@ -85,6 +87,9 @@ macro_rules! conformance_suite {
             groups::the_time_of_a_record_is_found
             journals::a_journal_keeps_every_entry_in_one_order
             journals::a_journal_can_be_followed
+            tables::a_table_keeps_the_last_value_of_each_key
+            tables::what_is_removed_from_a_table_is_gone
+            tables::a_table_takes_what_fits_a_name_and_its_bounds
         );
     };
     (@ $subject:expr; $($module:ident :: $promise:ident)*) => {

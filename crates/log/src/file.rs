@@ -7,6 +7,7 @@
 //! DIR/0000000000000001.mcap   a segment: see `format`; the last one grows
 //! DIR/groups/NAME             progress of a group of readers; NAME.lock: its reader
 //! DIR.jobs  DIR.dead          journals
+//! DIR.keys/                   a table: a file a key
 //! ```
 //!
 //! A single `.mcap` file, copied out of such a directory or made by a tool, is a
@@ -31,6 +32,7 @@ mod journal;
 mod lock;
 mod seek;
 mod segment;
+mod table;
 mod tail;
 mod window;
 mod writer;
@@ -52,6 +54,7 @@ use self::{
 };
 pub use self::{
     journal::FileJournal,
+    table::FileTable,
     tail::FileTail,
     writer::{FileAppender, MAX_PAYLOAD},
 };
@@ -215,10 +218,22 @@ impl FileLog {
     /// # Errors
     /// If the name cannot be one.
     pub fn journal(&self, suffix: &str) -> Result<FileJournal, LogError> {
+        Ok(FileJournal::new(self.beside(suffix)?))
+    }
+
+    /// The table of that name beside the log.
+    ///
+    /// # Errors
+    /// If the name cannot be one.
+    pub fn table(&self, suffix: &str) -> Result<FileTable, LogError> {
+        Ok(FileTable::new(self.beside(suffix)?))
+    }
+
+    fn beside(&self, suffix: &str) -> Result<PathBuf, LogError> {
         if suffix.is_empty() || !suffix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(LogError::Refused(format!("`{suffix}` is no name of a journal")));
+            return Err(LogError::Refused(format!("`{suffix}` is no name of a journal or table")));
         }
-        Ok(FileJournal::new(with_suffix(self.place.root(), &format!(".{suffix}"))))
+        Ok(with_suffix(self.place.root(), &format!(".{suffix}")))
     }
 
     /// The path it was opened by.

@@ -13,6 +13,7 @@ mod journal;
 mod permit;
 mod properties;
 mod refusal;
+mod table;
 mod tail;
 mod token;
 mod topic;
@@ -31,6 +32,7 @@ pub use self::{
     appender::KafkaAppender,
     journal::KafkaJournal,
     properties::{owned, problems},
+    table::KafkaTable,
     tail::KafkaTail,
 };
 
@@ -160,6 +162,14 @@ impl KafkaLog {
     pub async fn journal(&self, suffix: &str, mode: Mode) -> Result<KafkaJournal, LogError> {
         let name = format!("{}.{suffix}", self.name);
         KafkaJournal::open(&self.admin, name, self.topic.max_message_bytes, mode).await
+    }
+
+    /// The topic `NAME.suffix`: one partition, compacted.
+    ///
+    /// # Errors
+    /// If it can be neither opened nor created, or keeps what is removed.
+    pub async fn table(&self, suffix: &str, mode: Mode) -> Result<KafkaTable, LogError> {
+        KafkaTable::open(&self.admin, format!("{}.{suffix}", self.name), mode).await
     }
 
     /// The topic's name.

@@ -5,7 +5,7 @@
 //!
 //! [`Log::open`] turns an [`Address`] into a log; everything above it is
 //! dispatched statically over two-armed enums ([`Appender`], [`LogTail`],
-//! [`Journal`]), so that only the binary knows which log it runs on.
+//! [`Journal`], [`Table`]), so that only the binary knows which log it runs on.
 
 mod append;
 #[doc(hidden)]
@@ -18,6 +18,7 @@ pub mod kafka;
 mod log;
 pub mod progress;
 pub(crate) mod settle;
+pub mod table;
 mod tail;
 pub(crate) mod times;
 
@@ -27,4 +28,5 @@ pub use group::{GroupProgress, GroupState, Member};
 pub use journal::Journal;
 pub use log::{Address, Appender, Log, LogOptions, LogTail, Mode, Schema};
 pub use progress::MAX_NOTE;
+pub use table::Table;
 pub use tail::{Assigned, Delivery, Event, Span, Start, Tail, TailOptions};

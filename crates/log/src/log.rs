@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     Append, AppendTimes, Entry, Event, GroupState, Journal, LogError, Loss, Position, Rejected,
-    Returned, Span, Tail, TailOptions,
+    Returned, Span, Table, Tail, TailOptions,
     file::{FileAppender, FileLog, FileTail},
     kafka::{KafkaAppender, KafkaLog, KafkaTail},
 };
@@ -375,6 +375,29 @@ impl Log {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// The table of that name (`keys`), created if absent.
+    ///
+    /// # Errors
+    /// If it can be neither opened nor created.
+    pub async fn table(&self, suffix: &str) -> Result<Table, LogError> {
+        Ok(match self {
+            Self::File(log) => Table::File(log.table(suffix)?),
+            Self::Kafka(log) => Table::Kafka(log.table(suffix, Mode::Create).await?),
+        })
+    }
+
+    /// The same, to be read: nothing is created, and nothing is in it while it is not
+    /// there.
+    ///
+    /// # Errors
+    /// If the name cannot be one.
+    pub async fn table_if_any(&self, suffix: &str) -> Result<Table, LogError> {
+        Ok(match self {
+            Self::File(log) => Table::File(log.table(suffix)?),
+            Self::Kafka(log) => Table::Kafka(log.table(suffix, Mode::Existing).await?),
+        })
     }
 
     /// How long a topic keeps a record after its time; `None`: for ever, or not told,

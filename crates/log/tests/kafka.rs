@@ -10,6 +10,8 @@ mod members;
 mod reading;
 #[path = "kafka/security.rs"]
 mod security;
+#[path = "kafka/tables.rs"]
+mod tables;
 #[path = "kafka/topics.rs"]
 mod topics;
 

@@ -19,6 +19,9 @@ use chacha20poly1305::{
 
 use crate::pb;
 
+/// Name of the table of a log that keeps data keys: `pb::DataKey` by its id.
+pub const TABLE: &str = "keys";
+
 /// Stands where a value was taken out and sealed.
 pub const PLACEHOLDER: &[u8] = b"umbra-sealed";
 

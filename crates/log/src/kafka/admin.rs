@@ -80,6 +80,16 @@ impl Admin {
         name: &str,
         wanted: Option<&Wanted>,
     ) -> Result<Topic, LogError> {
+        self.open_checked(name, wanted, Settings::refuse).await
+    }
+
+    /// The same for a topic of which something else is demanded than of a log.
+    pub(super) async fn open_checked(
+        self: &Arc<Self>,
+        name: &str,
+        wanted: Option<&Wanted>,
+        refuse: fn(&Settings, &str) -> Result<(), LogError>,
+    ) -> Result<Topic, LogError> {
         let deadline = Instant::now() + self.timeout;
         let found = self.look(name, deadline).await.map_err(|error| beside(error, wanted))?;
         let (partitions, replicas) = match (found.partitions, wanted) {
@@ -97,7 +107,7 @@ impl Admin {
         };
         let created = found.partitions.is_none();
         let settings = self.settings(name, deadline).await?;
-        settings.refuse(name)?;
+        refuse(&settings, name)?;
         let topic = settings.topic(partitions, replicas);
         if let Some(wanted) = wanted.filter(|_| !created)
             && let Some(differences) = topic.differs(wanted)

@@ -92,6 +92,17 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// The same for a table, of which nothing but what was replaced may go.
+    pub(super) fn refuse_table(&self, name: &str) -> Result<(), LogError> {
+        match self.0.get("cleanup.policy") {
+            Some(policy) if policy != "compact" => Err(LogError::Refused(format!(
+                "the topic {name} has cleanup.policy={policy}: set it to compact, so that it \
+                 keeps what is in use and forgets what is removed"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Topic {
