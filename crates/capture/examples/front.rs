@@ -14,11 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (host, port) = upstream.split_once(':').ok_or("UPSTREAM is HOST:PORT")?;
     let config = Config {
-        upstream: Upstream {
-            url: format!("http://{upstream}"),
-            host: host.to_owned(),
-            port: port.parse()?,
-        },
+        upstream: Upstream::tcp(host, port.parse()?),
+        routes: Vec::new(),
         sink: None,
         selection: Default::default(),
         responses: match rest.first().map(String::as_str) {

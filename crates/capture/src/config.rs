@@ -1,17 +1,19 @@
 //! What an agent is told to do, ready to use: every value has been checked by
 //! whoever built it (the binary's `config` module).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use umbra_record::select::Selection;
 
-use crate::{Sink, SpoolConfig};
+use crate::{ClientTls, Sink, SpoolConfig};
 
 /// An agent's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where requests go.
+    /// Where requests go that no route is for.
     pub upstream: Upstream,
+    /// Where others go; the first that matches wins.
+    pub routes: Vec<Route>,
     /// They go nowhere: a mesh mirrors them to the agent, which answers by itself.
     pub sink: Option<Sink>,
     /// Which requests are recorded.
@@ -61,15 +63,56 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
 }
 
-/// One upstream service (HTTP/1 in the clear).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One upstream service.
+#[derive(Debug, Clone)]
 pub struct Upstream {
     /// As the user wrote it, for records and messages.
     pub url: String,
-    /// Name or address.
+    /// Name or address; a Unix socket's stands for it in requests without Host.
     pub host: String,
-    /// Port.
+    /// Port; of a Unix socket it means nothing.
     pub port: u16,
+    /// How it is reached.
+    pub transport: Transport,
+    /// What is spoken.
+    pub http: UpstreamHttp,
+}
+
+/// What carries the connections to an upstream.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// TCP, in the clear.
+    Tcp,
+    /// A Unix socket, in the clear.
+    Unix(PathBuf),
+    /// TLS over TCP.
+    Tls(ClientTls),
+}
+
+/// The version of HTTP spoken to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpstreamHttp {
+    /// HTTP/1.1 in the clear; over TLS what the client speaks, if the upstream does too,
+    /// else the other.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A rule of the table of upstreams.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// For this host: a name, on whatever port; a name with a port; or `*.example.com`
+    /// for all names below. None: for all.
+    pub host: Option<String>,
+    /// For paths that begin with these elements: `/api` is for `/api` and `/api/x`.
+    /// None: for all.
+    pub path: Option<String>,
+    /// Where such requests go.
+    pub upstream: Upstream,
 }
 
 /// What keeps records together.
@@ -93,4 +136,30 @@ pub enum RecordResponses {
     Head,
     /// The body too, up to `max_response_body`.
     Full,
+}
+
+impl Upstream {
+    /// HTTP/1.1 in the clear.
+    pub fn tcp(host: &str, port: u16) -> Self {
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        Self {
+            url: format!("http://{shown}:{port}"),
+            host: host.to_owned(),
+            port,
+            transport: Transport::Tcp,
+            http: UpstreamHttp::Auto,
+        }
+    }
+
+    /// What stands for it in requests without Host.
+    pub(crate) fn authority(&self) -> Vec<u8> {
+        let host = self.host.trim_matches(['[', ']']);
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let usual = match self.transport {
+            Transport::Tcp => self.port == 80,
+            Transport::Tls(_) => self.port == 443,
+            Transport::Unix(_) => true,
+        };
+        if usual { host.into_bytes() } else { format!("{host}:{}", self.port).into_bytes() }
+    }
 }

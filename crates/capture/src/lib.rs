@@ -24,7 +24,8 @@ mod thread;
 mod upstream;
 
 pub use agent::{AgentError, run};
-pub use config::{Config, KeyBy, RecordResponses, Upstream};
+pub use config::{Config, KeyBy, RecordResponses, Route, Transport, Upstream, UpstreamHttp};
 pub use sink::{Profile, Sink, Suffix};
 pub use spool::SpoolConfig;
 pub use stats::{Report, Snapshot, Stats};
+pub use upstream::{ClientTls, Trust, TrustError};

@@ -30,7 +30,7 @@ use crate::{
     origin::{Origin, Session},
     stream::Stream,
     tap::Tap,
-    upstream::{Dialer, Fault, Link, Pool},
+    upstream::{Backend, Fault, Link, Offer, Routes},
 };
 pub(crate) use io::Buffers;
 
@@ -42,13 +42,10 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(crate) struct Proxy {
     pub(crate) tap: Rc<Tap>,
     pub(crate) stop: Rc<Stop>,
-    pub(crate) pool: Pool,
+    pub(crate) routes: Routes,
     pub(crate) reserve: Rc<Reserve>,
-    dialer: Dialer,
     buffers: Buffers,
     limits: Limits,
-    /// Host for requests that have none.
-    upstream_authority: Vec<u8>,
     /// Makes connection ids unique within the agent.
     thread: u16,
     connections: Cell<u64>,
@@ -60,14 +57,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) fn new(tap: Rc<Tap>, stop: Rc<Stop>, reserve: Rc<Reserve>, thread: u16) -> Self {
         let config = &tap.config;
-        let upstream = &config.upstream;
         let seed = tap.next_id(tap.now().wall_ns);
         Self {
-            pool: Pool::default(),
-            dialer: Dialer::new(upstream.clone(), config.connect_timeout),
+            routes: Routes::new(config),
             buffers: Buffers::default(),
             limits: Limits { max_head: config.max_head, max_headers: config.max_headers },
-            upstream_authority: authority(&upstream.host, upstream.port),
             thread,
             connections: Cell::new(0),
             next_partition: Cell::new(u32::from_be_bytes([seed[12], seed[13], seed[14], seed[15]])),
@@ -86,14 +80,15 @@ impl Proxy {
     /// A connection for a request; and whether it is a new one. While there is no
     /// descriptor for one, the next that is free is waited for, or the next
     /// connection that is idle, as long as connecting may take.
-    async fn connect(&self, sure: bool) -> Result<(Link, bool), Fault> {
+    async fn connect(&self, backend: &Backend, sure: bool) -> Result<(Link, bool), Fault> {
         let give_up = Instant::now() + self.tap.config.connect_timeout;
         let descriptors = self.reserve.shared();
         let mut waiting = None;
         loop {
             let counted = self.reserve.upstream();
-            let fault = match self.dialer.connect().await {
-                Ok(stream) => return Ok((Link::new(stream, counted), true)),
+            let fault = match backend.dialer.connect(Offer::Http1).await {
+                Ok((stream, false)) => return Ok((Link::new(stream, counted), true)),
+                Ok((_, true)) => return Err(Fault::Garbled("http2_only")),
                 Err(fault) => fault,
             };
             let Some(error) = fault.is_shortage().filter(|_| Instant::now() < give_up) else {
@@ -102,8 +97,10 @@ impl Proxy {
             descriptors.ran_out(error);
             waiting.get_or_insert_with(|| descriptors.wait());
             drop(counted);
+            // One that is idle, but leads elsewhere, is of less use than its descriptor.
+            self.routes.close_elsewhere(backend);
             descriptors.freed(RETRY).await;
-            if let Some(idle) = self.pool.take(sure) {
+            if let Some(idle) = backend.pool.take(sure) {
                 return Ok((idle, false));
             }
         }
@@ -126,10 +123,4 @@ impl Proxy {
     fn via() -> &'static [u8] {
         marker::VIA_CAPTURE.as_bytes()
     }
-}
-
-fn authority(host: &str, port: u16) -> Vec<u8> {
-    let host = host.trim_matches(['[', ']']);
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    if port == 80 { host.into_bytes() } else { format!("{host}:{port}").into_bytes() }
 }

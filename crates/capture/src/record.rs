@@ -73,6 +73,8 @@ pub(crate) struct RequestRecord {
     pub(crate) hash: Option<[u8; 16]>,
     pub(crate) trailers: Trailers,
     pub(crate) completeness: Completeness,
+    /// Where it went.
+    pub(crate) upstream: Arc<str>,
     pub(crate) tunnel: bool,
 }
 
@@ -226,6 +228,7 @@ impl RequestRecord {
             head: self.head.clone(),
             http2: self.http2.clone(),
             trailers: self.trailers.clone(),
+            upstream: Arc::clone(&self.upstream),
             body,
             ..*self
         }
@@ -272,7 +275,7 @@ impl RequestRecord {
             body_hash: self.hash,
             completeness: self.completeness,
             parts,
-            upstream: &config.upstream.url,
+            upstream: &self.upstream,
             labels: &config.labels,
             tls_server_name: &session.tls_server_name,
             alpn: &session.alpn,

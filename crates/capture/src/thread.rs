@@ -184,8 +184,8 @@ impl Upkeep {
         lane.write_gaps(now_ns);
         lane.write_marks(now_ns, low_ns, tap.config.mark_every);
         drop(lane);
-        self.proxy.pool.prune(now.into_std());
-        self.proxy.pool.close(self.proxy.reserve.spare_upstreams());
+        self.proxy.routes.prune(now.into_std());
+        self.proxy.routes.close(self.proxy.reserve.spare_upstreams());
     }
 
     fn connections(&self, open: usize) {

@@ -1,8 +1,10 @@
-//! Connections to the upstream: made, kept while idle, handed out again. One per
-//! capture thread; nothing here is shared between threads.
+//! Connections to upstreams: which one is meant, connections made, kept while idle,
+//! handed out again. Each capture thread has its own.
 
 mod dial;
 mod pool;
+mod routes;
+mod tls;
 
 use std::io;
 
@@ -13,8 +15,11 @@ use crate::{
     stream::Stream,
 };
 
-pub(crate) use dial::{Dialer, prepare};
+pub(crate) use dial::{Dialer, Offer, prepare};
 pub(crate) use pool::Pool;
+pub(crate) use routes::{Backend, Routes};
+
+pub use tls::{ClientTls, Trust, TrustError};
 
 /// A connection to the upstream.
 #[derive(Debug)]
@@ -45,6 +50,9 @@ pub(crate) enum Fault {
     /// The connection ended too early.
     #[error("the upstream closed the connection: {0}")]
     Reset(io::Error),
+    /// The TLS handshake failed.
+    #[error("cannot agree on TLS with the upstream: {0}")]
+    Tls(String),
     /// What came is not HTTP.
     #[error("the upstream sent no valid HTTP: {0}")]
     Garbled(&'static str),
@@ -77,6 +85,7 @@ impl Fault {
             Self::Timeout(_) => Failure::Timeout,
             Self::Reset(_) => Failure::Reset,
             Self::Garbled(_) => Failure::Garbled,
+            Self::Tls(_) => Failure::Tls,
         }
     }
 }

@@ -228,11 +228,8 @@ impl Agent {
 
 fn config(upstream: SocketAddr) -> Config {
     Config {
-        upstream: Upstream {
-            url: format!("http://{upstream}"),
-            host: upstream.ip().to_string(),
-            port: upstream.port(),
-        },
+        upstream: Upstream::tcp(&upstream.ip().to_string(), upstream.port()),
+        routes: Vec::new(),
         sink: None,
         selection: umbra_record::select::Selection::default(),
         responses: RecordResponses::Full,

@@ -1,6 +1,6 @@
 //! From what was said (`settings`) to what is ready to use: the configurations of
 //! the libraries. Every bad value becomes a problem of the settings, so that all
-//! are told at once; nothing is opened or bound here.
+//! are told at once; nothing is bound here, and only certificates are read.
 
 mod capture;
 mod compare;
@@ -8,6 +8,7 @@ mod kafka;
 mod planned;
 mod replay;
 mod target;
+mod upstream;
 
 pub(crate) use capture::{Capture, Shares, Spool, capture};
 pub(crate) use compare::{Telling, judge, telling};

@@ -1,6 +1,6 @@
 //! A client's connection: its buffers and tees, and the requests on it.
 
-use std::{cell::RefCell, io, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     Proxy,
@@ -15,6 +15,7 @@ use crate::{
     sink::Suffix,
     stream::Stream,
     tee::{AnswerTee, RequestTee},
+    upstream::Backend,
 };
 use bytes::BytesMut;
 
@@ -27,6 +28,8 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Everything that belongs to one client connection.
 pub(super) struct Connection<'a> {
     pub(super) proxy: &'a Proxy,
+    /// Where the request at hand goes.
+    pub(super) backend: Rc<Backend>,
     /// Read and not used up.
     pub(super) from_client: BytesMut,
     pub(super) from_upstream: BytesMut,
@@ -71,6 +74,7 @@ impl<'a> Connection<'a> {
             session: Arc::clone(&origin.session),
             request: RefCell::new(RequestTee::new(proxy.tap.clone(), Arc::clone(&origin))),
             answer: RefCell::new(AnswerTee::new(proxy.tap.clone(), origin)),
+            backend: Rc::clone(proxy.routes.default()),
             proxy,
         }
     }

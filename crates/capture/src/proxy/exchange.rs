@@ -5,6 +5,7 @@ use std::{
     future::{Future as _, pending, poll_fn},
     io,
     pin::pin,
+    rc::Rc,
     task::Poll,
 };
 
@@ -84,6 +85,10 @@ impl Connection<'_> {
     fn begin(&mut self, started: Started, len: usize) -> Facts {
         let request = self.request.get_mut();
         request.begin(started.at, &self.from_client[..len], started.flight);
+        let (head, bytes) = request.head();
+        let authority = head.authority(bytes).unwrap_or_default();
+        self.backend = Rc::clone(self.proxy.routes.choose(authority, head.path(bytes)));
+        request.goes_to(&self.backend.url);
         self.answer.get_mut().begin(request);
         self.from_client.advance(len);
         let (head, bytes) = request.head();
@@ -93,7 +98,7 @@ impl Connection<'_> {
             forwarded_for: Some(self.session.client.as_bytes()).filter(|client| !client.is_empty()),
             forwarded_proto: Some(self.session.scheme.as_bytes()),
             via: Some(Proxy::via()),
-            default_host: &self.proxy.upstream_authority,
+            default_host: &self.backend.authority,
         };
         write_request_head(&mut self.request_out, bytes, head, &changes);
         Facts {
@@ -108,13 +113,14 @@ impl Connection<'_> {
     /// Sends head and beginning of the body to the upstream and sees the exchange
     /// through; a pooled connection that turns out to be closed is replaced once.
     async fn forward(&mut self, client: &mut Stream, facts: Facts, at_hand: usize) -> After {
-        let mut pooled = self.proxy.pool.take(!facts.idempotent);
+        let backend = Rc::clone(&self.backend);
+        let mut pooled = backend.pool.take(!facts.idempotent);
         loop {
             let (upstream, fresh) = match pooled.take() {
                 Some(idle) => (idle, false),
                 None => {
                     self.record_if_ended(facts);
-                    match self.proxy.connect(!facts.idempotent).await {
+                    match self.proxy.connect(&backend, !facts.idempotent).await {
                         Ok(connected) => connected,
                         Err(fault) => return self.fail(client, &fault).await,
                     }
@@ -225,7 +231,7 @@ impl Connection<'_> {
         match ended {
             Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
                 if reusable && uploaded {
-                    self.proxy.pool.put(upstream);
+                    self.backend.pool.put(upstream);
                 }
                 match (uploaded, keep) {
                     (true, true) => After::Next,

@@ -141,6 +141,13 @@ impl RequestTee {
         }
     }
 
+    /// The request goes to this upstream.
+    pub(crate) fn goes_to(&mut self, upstream: &Arc<str>) {
+        if !Arc::ptr_eq(&self.record.upstream, upstream) {
+            self.record.upstream = Arc::clone(upstream);
+        }
+    }
+
     /// The request stays unrecorded across a wait: Marks must respect it.
     pub(crate) fn hold(&mut self) {
         if self.state == State::Recording && self.flight.is_none() {

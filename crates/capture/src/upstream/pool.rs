@@ -49,11 +49,12 @@ impl Pool {
         idle.push_back(Idle { link, since: Instant::now() });
     }
 
-    /// Closes the `n` that have been idle longest.
-    pub(crate) fn close(&self, n: usize) {
+    /// Closes the `n` that have been idle longest. Says how many there were.
+    pub(crate) fn close(&self, n: usize) -> usize {
         let mut idle = self.idle.borrow_mut();
         let n = n.min(idle.len());
         idle.drain(..n);
+        n
     }
 
     /// Closes what has been idle for too long.

@@ -48,11 +48,8 @@ pub(crate) struct TestLog {
 
 pub(crate) fn config(upstream: SocketAddr) -> Config {
     Config {
-        upstream: Upstream {
-            url: format!("http://{upstream}"),
-            host: upstream.ip().to_string(),
-            port: upstream.port(),
-        },
+        upstream: Upstream::tcp(&upstream.ip().to_string(), upstream.port()),
+        routes: Vec::new(),
         sink: None,
         selection: Default::default(),
         responses: RecordResponses::Full,

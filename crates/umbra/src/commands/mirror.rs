@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use umbra_capture::{Transport, Upstream};
 use umbra_log::{Log, Mode};
 use umbra_replay::{Baseline, Config, Stats};
 
@@ -110,16 +111,21 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         .map_err(|message| Failure::new(Code::Unavailable, message))
 }
 
-/// A mirror whose target is its own upstream would double production's load.
+/// A mirror whose target is one of its own upstreams would double production's load.
 fn refuse_production(settings: &mut Settings, capture: &Capture, replay: &Config) {
-    let upstream = &capture.config.upstream;
+    let config = &capture.config;
+    let routed = config.routes.iter().map(|route| &route.upstream);
+    let upstreams: Vec<&Upstream> = routed
+        .chain([&config.upstream])
+        .filter(|upstream| !matches!(upstream.transport, Transport::Unix(_)))
+        .collect();
     for target in replay.targets.iter().filter(|_| !replay.allow_production) {
         let url = &target.url;
         let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = url.port_u16().unwrap_or(usual);
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        if url.port_u16().unwrap_or(usual) == upstream.port
-            && host.eq_ignore_ascii_case(&upstream.host)
-        {
+        let same = |up: &Upstream| up.port == port && host.eq_ignore_ascii_case(&up.host);
+        if upstreams.iter().any(|upstream| same(&upstream)) {
             let what =
                 format!("{url} is the upstream; --allow-production sends there all the same");
             settings.problem("target", what);

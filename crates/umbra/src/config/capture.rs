@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use umbra_capture::{Config, KeyBy, Profile, RecordResponses, Sink, Suffix, Upstream};
+use umbra_capture::{Config, KeyBy, Profile, RecordResponses, Route, Sink, Suffix, Upstream};
 
-use super::selection;
+use super::{selection, upstream};
 use crate::settings::{Settings, values};
 
 /// Largest body kept in one record: leaves room for a head below a broker's
@@ -67,24 +67,14 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     }
     let listen = settings.read_all("listen", values::listen);
     let sink = sink(settings);
-    let upstream = match (settings.text("sink"), settings.text("upstream")) {
-        (Some(_), None) => None,
-        (None, None) => {
-            settings.problem("upstream", "is required, or --sink");
-            None
-        }
-        (None, Some(_)) => settings.read("upstream", upstream),
-        (Some(_), Some(_)) => {
-            settings.problem("sink", "answers by itself: it has no --upstream");
-            None
-        }
-    };
+    let (upstream, routes) = upstreams(settings);
     let labels = settings.read_all("label", values::pair).into_iter().collect();
     let time = |s: &mut Settings, name| s.read(name, values::some_duration).unwrap_or_default();
     let number = |s: &mut Settings, name| s.read(name, values::count).unwrap_or(1) as usize;
     let bytes = |s: &mut Settings, name| s.read(name, values::size).unwrap_or_default();
     let config = Config {
-        upstream: upstream.unwrap_or(Upstream { url: String::new(), host: String::new(), port: 0 }),
+        upstream,
+        routes,
         sink,
         selection: selection(settings, "capture"),
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
@@ -143,6 +133,24 @@ fn sink(settings: &mut Settings) -> Option<Sink> {
     Some(Sink { suffix: suffix.flatten().unwrap_or(sink.suffix), original, ..sink })
 }
 
+/// A sink has none.
+fn upstreams(settings: &mut Settings) -> (Upstream, Vec<Route>) {
+    let found = match (settings.text("sink"), settings.text("upstream")) {
+        (Some(_), None) => None,
+        (Some(_), Some(_)) => {
+            settings.problem("sink", "answers by itself: it has no --upstream");
+            None
+        }
+        (None, None) => {
+            settings.problem("upstream", "is required, or --sink");
+            None
+        }
+        (None, Some(_)) => upstream::upstreams(settings),
+    };
+    let nowhere = || Upstream { url: String::new(), ..Upstream::tcp("localhost", 80) };
+    found.unwrap_or_else(|| (nowhere(), Vec::new()))
+}
+
 fn spool(text: &str) -> Result<Spool, String> {
     match text {
         "auto" => Ok(Spool::Auto),
@@ -177,22 +185,4 @@ fn threads(text: &str) -> Result<usize, String> {
         number @ 1..=256 => Ok(number as usize),
         _ => Err("must be at most 256".into()),
     }
-}
-
-fn upstream(text: &str) -> Result<Upstream, String> {
-    let wrong = || "expected http://HOST[:PORT]".to_owned();
-    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-    if uri.scheme_str() == Some("https") {
-        return Err("https upstreams are not supported yet; use http".into());
-    }
-    if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") || uri.query().is_some()
-    {
-        return Err(wrong());
-    }
-    let authority = uri.authority().ok_or_else(wrong)?;
-    if authority.as_str().contains('@') {
-        return Err("user and password do not belong in the URL".into());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Upstream { url: text.to_owned(), host, port: authority.port_u16().unwrap_or(80) })
 }

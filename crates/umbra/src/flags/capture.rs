@@ -24,7 +24,32 @@ pub(super) const PROXY: &[Flag] = &[
     )
     .many()
     .under("Proxy"),
-    Flag::value("upstream", "URL", "The service that answers, http://HOST[:PORT]").under("Proxy"),
+    Flag::value(
+        "upstream",
+        "URL",
+        "The service that answers: http://, https:// or h2c://HOST[:PORT], unix:PATH or unix+h2c:PATH",
+    )
+    .under("Proxy"),
+    Flag::value(
+        "upstreams",
+        "RULE",
+        "Other services by host and path, the first that matches wins: host=HOST,path=/PREFIX,upstream=URL; in the configuration file a list of maps",
+    )
+    .many()
+    .under("Proxy"),
+    Flag::value(
+        "upstream-ca",
+        "FILE",
+        "Authorities (PEM) that sign the certificates of https upstreams; without it those the system trusts",
+    )
+    .under("Proxy"),
+    Flag::value(
+        "upstream-http",
+        "auto|1|2",
+        "HTTP version spoken to upstreams; auto: 1 in the clear, 2 for h2c, over TLS what the client speaks if the upstream does",
+    )
+    .or("auto")
+    .under("Proxy"),
     Flag::value(
         "sink",
         "plain|envoy|istio|gateway-api|nginx",

@@ -177,6 +177,17 @@ pub(crate) fn listen(text: &str) -> Result<Vec<SocketAddr>, String> {
     if all.is_empty() { Err("no address".into()) } else { Ok(all) }
 }
 
+/// Largest file of certificates and keys.
+const MAX_PEM: u64 = 1 << 20;
+
+/// A file of certificates or keys: what it holds.
+pub(crate) fn pem_file(path: &str) -> Result<Vec<u8>, String> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.len() > MAX_PEM => Err("larger than 1 MiB".into()),
+        _ => std::fs::read(path).map_err(|error| error.to_string()),
+    }
+}
+
 /// `KEY=VALUE`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
