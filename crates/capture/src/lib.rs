@@ -9,6 +9,7 @@ mod descriptors;
 mod drain;
 pub mod h1;
 mod lane;
+mod leg;
 mod listener;
 mod origin;
 mod proxy;

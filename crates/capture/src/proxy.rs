@@ -32,7 +32,8 @@ use crate::{
     tap::Tap,
     upstream::{Backend, Fault, Link, Offer, Routes},
 };
-pub(crate) use io::Buffers;
+pub(crate) use answer::MAX_INTERIM;
+pub(crate) use io::{Buffers, SMALL, read, room, try_write_both};
 
 /// Without a descriptor, a connection is tried again this often at least: one of
 /// the pool may have become idle.
@@ -52,6 +53,15 @@ pub(crate) struct Proxy {
     /// Connections are dealt to partitions in turn, each thread from a start of
     /// its own.
     next_partition: Cell<u32>,
+}
+
+/// A connection to an upstream, ready for a request.
+pub(crate) enum Connected {
+    New(Link),
+    /// One that was used before.
+    Idle(Link),
+    /// A new one on which HTTP/2 is to be spoken.
+    Http2(Link),
 }
 
 impl Proxy {
@@ -77,18 +87,31 @@ impl Proxy {
         connection::Connection::new(&self, origin).serve(stream).await;
     }
 
-    /// A connection for a request; and whether it is a new one. While there is no
-    /// descriptor for one, the next that is free is waited for, or the next
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// A connection for a request whose client speaks what `offer` says. While there is
+    /// no descriptor for one, the next that is free is waited for, or the next
     /// connection that is idle, as long as connecting may take.
-    async fn connect(&self, backend: &Backend, sure: bool) -> Result<(Link, bool), Fault> {
+    pub(crate) async fn connect(
+        &self,
+        backend: &Backend,
+        offer: Offer,
+        sure: bool,
+    ) -> Result<Connected, Fault> {
         let give_up = Instant::now() + self.tap.config.connect_timeout;
         let descriptors = self.reserve.shared();
         let mut waiting = None;
         loop {
             let counted = self.reserve.upstream();
-            let fault = match backend.dialer.connect(Offer::Http1).await {
-                Ok((stream, false)) => return Ok((Link::new(stream, counted), true)),
-                Ok((_, true)) => return Err(Fault::Garbled("http2_only")),
+            let fault = match backend.dialer.connect(offer).await {
+                Ok((stream, false)) => return Ok(Connected::New(Link::new(stream, counted))),
+                Ok((stream, true)) => return Ok(Connected::Http2(Link::new(stream, counted))),
                 Err(fault) => fault,
             };
             let Some(error) = fault.is_shortage().filter(|_| Instant::now() < give_up) else {
@@ -101,7 +124,7 @@ impl Proxy {
             self.routes.close_elsewhere(backend);
             descriptors.freed(RETRY).await;
             if let Some(idle) = backend.pool.take(sure) {
-                return Ok((idle, false));
+                return Ok(Connected::Idle(idle));
             }
         }
     }

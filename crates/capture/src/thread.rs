@@ -86,6 +86,7 @@ impl CaptureThread {
         stop.stop();
         let end = self.deadline.set(config.drain);
         drain(&mut connections, &mut upkeep, end - config.drain / 4).await;
+        proxy.routes.end().await;
         drop((upkeep, proxy));
         let tap = Rc::into_inner(tap).expect("all connections have ended, nobody else has it");
         tap.into_lane()

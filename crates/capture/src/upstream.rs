@@ -12,6 +12,7 @@ use umbra_record::pb::Failure;
 
 use crate::{
     descriptors::{self, Counted},
+    h1::Malformed,
     stream::Stream,
 };
 
@@ -26,12 +27,17 @@ pub use tls::{ClientTls, Trust, TrustError};
 pub(crate) struct Link {
     // Closed before it is no longer counted.
     pub(crate) stream: Stream,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl Link {
     pub(crate) fn new(stream: Stream, counted: Counted) -> Self {
-        Self { stream, _counted: counted }
+        Self { stream, counted }
+    }
+
+    /// The stream, for those who need it as a whole, and what is to be dropped after it.
+    pub(crate) fn into_parts(self) -> (Stream, Counted) {
+        (self.stream, self.counted)
     }
 }
 
@@ -56,6 +62,26 @@ pub(crate) enum Fault {
     /// What came is not HTTP.
     #[error("the upstream sent no valid HTTP: {0}")]
     Garbled(&'static str),
+    /// It ended the stream of the request, with this code.
+    #[error("the upstream reset the stream: {0}")]
+    StreamReset(h2::Reason),
+    /// It did not process the request, because it ended the session.
+    #[error("the upstream ended the session before the request: {0}")]
+    GoneAway(h2::Reason),
+    /// What the client sends cannot be said to the upstream.
+    #[error("{reason}")]
+    Misframed {
+        /// What the client is told.
+        status: u16,
+        /// As in [`Malformed`].
+        reason: &'static str,
+    },
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Self::Misframed { status: malformed.status, reason: malformed.reason }
+    }
 }
 
 impl Fault {
@@ -73,6 +99,7 @@ impl Fault {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Timeout(_) => 504,
+            Self::Misframed { status, .. } => *status,
             _ => 502,
         }
     }
@@ -86,6 +113,21 @@ impl Fault {
             Self::Reset(_) => Failure::Reset,
             Self::Garbled(_) => Failure::Garbled,
             Self::Tls(_) => Failure::Tls,
+            Self::StreamReset(_) | Self::GoneAway(_) => Failure::Reset,
+            // It is the client's fault.
+            Self::Misframed { .. } => Failure::None,
+        }
+    }
+
+    /// What an HTTP/2 client is told once it is too late for a status (RFC 9113 7).
+    pub(crate) fn reason(&self) -> h2::Reason {
+        match self {
+            Self::StreamReset(reason) => *reason,
+            // The client may send it again.
+            Self::GoneAway(_) => h2::Reason::REFUSED_STREAM,
+            Self::Timeout(_) => h2::Reason::CANCEL,
+            Self::Misframed { .. } => h2::Reason::PROTOCOL_ERROR,
+            _ => h2::Reason::INTERNAL_ERROR,
         }
     }
 }

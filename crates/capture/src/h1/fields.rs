@@ -206,7 +206,7 @@ impl Field {
 
 impl FieldKind {
     /// Field names are case-insensitive (RFC 9110 5.1).
-    fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let (known, kind): (&[u8], Self) = match (name.len(), name[0] | 0x20) {
             (2, _) => (b"te", Self::Te),
             (3, _) => (b"via", Self::Via),

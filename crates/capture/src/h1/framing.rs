@@ -71,7 +71,7 @@ pub(crate) fn framing(
 }
 
 /// RFC 9110 8.6: `1*DIGIT`, and no more than a `u64` can say.
-fn content_length(value: &[u8]) -> Result<u64, Malformed> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Malformed> {
     const INVALID: Malformed = Malformed::bad("content_length");
     if value.is_empty() {
         return Err(INVALID);

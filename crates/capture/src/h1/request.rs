@@ -52,7 +52,7 @@ pub enum MethodKind {
 pub(crate) const MAX_EMPTY_LINES: usize = 4;
 
 /// RFC 9112 3: a method longer than any that is known is not implemented.
-const MAX_METHOD: usize = 64;
+pub(crate) const MAX_METHOD: usize = 64;
 
 /// Parses the head at the start of `buf`. On `Incomplete` call again with more
 /// bytes behind the same ones; each call starts afresh, so `head` may be shared

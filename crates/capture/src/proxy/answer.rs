@@ -27,7 +27,7 @@ use crate::{
 
 /// Most interim answers to one request. Each may take as long as a final one, so
 /// their number is bounded.
-const MAX_INTERIM: usize = 100;
+pub(crate) const MAX_INTERIM: usize = 100;
 
 /// One answer in passing.
 pub(super) struct Answer<'a> {

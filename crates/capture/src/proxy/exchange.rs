@@ -13,7 +13,7 @@ use bytes::Buf as _;
 use umbra_record::pb::Failure;
 
 use super::{
-    Proxy,
+    Connected, Proxy,
     answer::{Answer, Answered, Asked},
     connection::{After, Connection},
     course::{Course, Ended, Event},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     h1::{ForwardChanges, MethodKind, Version, error_response, write_request_head},
     stream::Stream,
-    upstream::{Fault, Link},
+    upstream::{Fault, Link, Offer},
 };
 
 /// What the exchange has to know of the request.
@@ -120,8 +120,13 @@ impl Connection<'_> {
                 Some(idle) => (idle, false),
                 None => {
                     self.record_if_ended(facts);
-                    match self.proxy.connect(&backend, !facts.idempotent).await {
-                        Ok(connected) => connected,
+                    let sure = !facts.idempotent;
+                    match self.proxy.connect(&backend, Offer::Http1, sure).await {
+                        Ok(Connected::New(link)) => (link, true),
+                        Ok(Connected::Idle(link)) => (link, false),
+                        Ok(Connected::Http2(_)) => {
+                            return self.fail(client, &Fault::Garbled("http2_only")).await;
+                        }
                         Err(fault) => return self.fail(client, &fault).await,
                     }
                 }

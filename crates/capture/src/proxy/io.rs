@@ -7,7 +7,7 @@ use crate::stream::Stream;
 use bytes::BytesMut;
 
 /// First size of a read buffer; most messages fit.
-pub(super) const SMALL: usize = 16 << 10;
+pub(crate) const SMALL: usize = 16 << 10;
 
 /// Size while a body streams.
 const LARGE: usize = 64 << 10;
@@ -23,7 +23,7 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     /// Gives `buf` memory, if it has none.
-    pub(super) fn lend(&self, buf: &mut BytesMut) {
+    pub(crate) fn lend(&self, buf: &mut BytesMut) {
         if buf.capacity() == 0 {
             let kept = self.free.borrow_mut().pop();
             *buf = kept.unwrap_or_else(|| BytesMut::with_capacity(SMALL));
@@ -31,7 +31,7 @@ impl Buffers {
     }
 
     /// Takes the memory of an empty `buf` back.
-    pub(super) fn take_back(&self, buf: &mut BytesMut) {
+    pub(crate) fn take_back(&self, buf: &mut BytesMut) {
         if buf.is_empty() && buf.capacity() > 0 {
             let mut buf = std::mem::take(buf);
             buf.clear();
@@ -46,7 +46,7 @@ impl Buffers {
 
 /// Reads once, into room of `size` if there is little left. 0: the peer will send
 /// nothing more.
-pub(super) async fn read(from: &Stream, buf: &mut BytesMut, size: usize) -> io::Result<usize> {
+pub(crate) async fn read(from: &Stream, buf: &mut BytesMut, size: usize) -> io::Result<usize> {
     if buf.spare_capacity_mut().len() < size / 4 {
         buf.reserve(size);
     }
@@ -54,12 +54,12 @@ pub(super) async fn read(from: &Stream, buf: &mut BytesMut, size: usize) -> io::
 }
 
 /// Room for the next read of a body of which `so_far` bytes have come.
-pub(super) fn room(so_far: u64) -> usize {
+pub(crate) fn room(so_far: u64) -> usize {
     if so_far < SMALL as u64 { SMALL } else { LARGE }
 }
 
 /// Writes both slices completely, together where the socket takes it.
-pub(super) async fn write_both(to: &Stream, first: &[u8], second: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_both(to: &Stream, first: &[u8], second: &[u8]) -> io::Result<()> {
     let mut written = 0;
     loop {
         written += match try_write_both(to, first, second, written) {
@@ -77,7 +77,7 @@ pub(super) async fn write_both(to: &Stream, first: &[u8], second: &[u8]) -> io::
 }
 
 /// Writes what the socket takes now of both slices, less the first `skip` bytes.
-pub(super) fn try_write_both(
+pub(crate) fn try_write_both(
     to: &Stream,
     first: &[u8],
     second: &[u8],

@@ -57,6 +57,28 @@ impl Dialer {
         }
     }
 
+    /// What the scheme of requests to it is.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.upstream.transport {
+            Transport::Tcp | Transport::Unix(_) => "http",
+            Transport::Tls(_) => "https",
+        }
+    }
+
+    /// Whether HTTP/2 may be what a client of HTTP/2 gets.
+    pub(crate) fn may_speak_http2(&self) -> bool {
+        match self.upstream.http {
+            UpstreamHttp::Auto => matches!(self.upstream.transport, Transport::Tls(_)),
+            UpstreamHttp::Http1 => false,
+            UpstreamHttp::Http2 => true,
+        }
+    }
+
+    /// Whether HTTP/2 is what a client of HTTP/1 gets too.
+    pub(crate) fn speaks_only_http2(&self) -> bool {
+        self.upstream.http == UpstreamHttp::Http2 || self.only_http2.get()
+    }
+
     /// A new connection, within the time allowed for all addresses together; and
     /// whether HTTP/2 is to be spoken on it.
     pub(crate) async fn connect(&self, offer: Offer) -> Result<(Stream, bool), Fault> {

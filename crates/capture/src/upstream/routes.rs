@@ -5,7 +5,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{Dialer, Pool};
-use crate::{Config, Route, Upstream};
+use crate::{Config, Route, Upstream, leg::Sessions};
 
 /// An upstream as one capture thread uses it.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Backend {
     pub(crate) authority: Vec<u8>,
     pub(crate) dialer: Dialer,
     pub(crate) pool: Pool,
+    /// Those over which HTTP/2 is spoken.
+    pub(crate) sessions: Sessions,
 }
 
 /// The table of one capture thread.
@@ -49,6 +51,7 @@ impl Backend {
             authority: upstream.authority(),
             dialer: Dialer::new(upstream.clone(), config.connect_timeout),
             pool: Pool::default(),
+            sessions: Sessions::default(),
         }
     }
 }
@@ -94,6 +97,7 @@ impl Routes {
     pub(crate) fn prune(&self, now: Instant) {
         for backend in &self.backends {
             backend.pool.prune(now);
+            backend.sessions.prune(now, false);
         }
     }
 
@@ -110,6 +114,16 @@ impl Routes {
                 return;
             }
             n -= backend.pool.close(n);
+            if n > 0 {
+                n = n.saturating_sub(backend.sessions.prune(Instant::now(), true));
+            }
+        }
+    }
+
+    /// Ends what is left, once no request needs it.
+    pub(crate) async fn end(&self) {
+        for backend in &self.backends {
+            backend.sessions.end().await;
         }
     }
 }

@@ -25,6 +25,7 @@ fn backend(port: u16) -> Backend {
         authority: upstream.authority(),
         dialer: Dialer::new(upstream, Duration::from_secs(1)),
         pool: Pool::default(),
+        sessions: crate::leg::Sessions::default(),
     }
 }
 
