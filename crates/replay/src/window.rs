@@ -42,20 +42,47 @@ struct Agent {
     lanes: u32,
     /// The latest time that anything of it speaks of.
     last_ns: u64,
-    /// Per (partition, lane): no later request starts before this; `u64::MAX` after
-    /// a clean end.
-    low: BTreeMap<(u32, u32), u64>,
+    /// The last word of each (partition, lane).
+    words: BTreeMap<(u32, u32), Word>,
+}
+
+/// What a lane has said in a partition.
+#[derive(Debug, Default, Clone, Copy)]
+struct Word {
+    /// No later request starts before this; `u64::MAX` after a clean end.
+    low_ns: u64,
+    /// Where it was said: it holds for what comes behind it.
+    offset: u64,
+}
+
+/// How far a partition has been read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stand {
+    /// The next offset to be met. Lower than before in a partition that was somebody
+    /// else's in the meantime, or whose progress was not committed.
+    pub next: u64,
+    /// Everything that is there has been read.
+    pub caught_up: bool,
 }
 
 impl Agent {
     fn low(&self, partition: u32, lane: u32) -> Option<u64> {
-        self.low.get(&(partition, lane)).copied()
+        self.words.get(&(partition, lane)).map(|word| word.low_ns)
+    }
+
+    /// Whether a lane has said, in what has been read of the partition, that nothing
+    /// from before `to` follows. What it said further on, when the partition was read
+    /// that far once, says nothing of the requests before that place.
+    fn said(&self, partition: u32, lane: u32, to_ns: u64, next: u64) -> bool {
+        let word = self.words.get(&(partition, lane));
+        word.is_some_and(|word| word.low_ns >= to_ns && word.offset < next)
     }
 
     /// Best word of a lane in any partition: marks go to all of them, and those of
     /// the others may lie outside of what was read.
     fn best(&self, lane: u32) -> Option<u64> {
-        self.low.iter().filter(|((_, at), _)| *at == lane).map(|(_, low)| *low).max()
+        let words = self.words.iter().filter(|((_, at), _)| *at == lane);
+        words.map(|(_, word)| word.low_ns).max()
     }
 
     fn lanes(&self) -> std::ops::Range<u32> {
@@ -75,28 +102,38 @@ impl Agents {
         agent.last_ns = agent.last_ns.max(time_ns);
     }
 
-    pub(crate) fn mark(&mut self, agent: [u8; 16], lane: u32, partition: u32, mark: &pb::Mark) {
+    /// A mark of a lane, at this place.
+    pub(crate) fn mark(
+        &mut self,
+        agent: [u8; 16],
+        lane: u32,
+        (partition, offset): (u32, u64),
+        mark: &pb::Mark,
+    ) {
         let agent = self.agents.entry(agent).or_default();
         agent.last_ns = agent.last_ns.max(mark.at_ns);
         agent.lanes = agent.lanes.max(mark.lanes).max(lane + 1);
         if agent.host.is_empty() {
             agent.host.clone_from(&mark.host);
         }
-        let word = if mark.r#final { u64::MAX } else { mark.low_ns };
-        let low = agent.low.entry((partition, lane)).or_default();
-        *low = (*low).max(word);
+        let low_ns = if mark.r#final { u64::MAX } else { mark.low_ns };
+        let word = agent.words.entry((partition, lane)).or_default();
+        // The first place that says as much holds for the most.
+        if low_ns > word.low_ns {
+            *word = Word { low_ns, offset };
+        }
     }
 
     /// Whether nothing that starts before `to` will come in this partition any
-    /// more. `caught_up`: everything that is there has been read.
+    /// more, behind what has been read.
     pub(crate) fn delivered(
         &self,
-        partition: u32,
+        (partition, stand): (u32, Stand),
         to_ns: u64,
         now: u64,
         grace_ns: u64,
-        caught_up: bool,
     ) -> bool {
+        let Stand { next, caught_up } = stand;
         if now < to_ns {
             return false;
         }
@@ -106,9 +143,7 @@ impl Agents {
         self.agents.values().all(|agent| {
             // Without a mark there is no word on lanes: only its silence tells.
             let said = agent.lanes > 0
-                && agent
-                    .lanes()
-                    .all(|lane| agent.low(partition, lane).is_some_and(|low| low >= to_ns));
+                && agent.lanes().all(|lane| agent.said(partition, lane, to_ns, next));
             let silent = now.saturating_sub(agent.last_ns) >= grace_ns;
             said || (caught_up && silent)
         })

@@ -19,6 +19,7 @@ use crate::{
     order::Ticket,
     stats::{Blocked, TargetState},
     tally::{Skip, Tally},
+    window::Stand,
 };
 
 /// The shown state is renewed this often.
@@ -235,7 +236,8 @@ impl Pipeline {
                 _ if self.job.planned.live => false,
                 (Some(end), _) => partition.next >= end,
                 (None, Some(to)) => {
-                    self.agents.delivered(number, to, now, grace, partition.caught_up)
+                    let stand = Stand { next: partition.next, caught_up: partition.caught_up };
+                    self.agents.delivered((number, stand), to, now, grace)
                 }
                 (None, None) => false,
             };

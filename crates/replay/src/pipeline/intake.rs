@@ -83,7 +83,7 @@ impl Pipeline {
             Some(Body::Part(part)) => self.on_part(part, delivery),
             Some(Body::Mark(mark)) => {
                 self.learn_redaction(&mark);
-                self.agents.mark(agent, record.lane, partition, &mark);
+                self.agents.mark(agent, record.lane, (partition, offset), &mark);
                 self.hand_in(delivery);
             }
             Some(Body::Gap(gap)) => {

@@ -214,3 +214,30 @@ async fn a_window_that_is_being_written_ends_for_all_members() {
     assert_eq!(first.targets["t0"].sent + second.targets["t0"].sent, 41);
     assert_eq!(shadow.seen().len(), 41);
 }
+
+#[tokio::test]
+async fn a_partition_that_comes_back_is_read_on_from_where_it_was_settled() {
+    let shadow = Shadow::ok().await;
+    let mut recording = Recording::new().await;
+    let to = now() + SECOND;
+    recording.gets(600, to - 20 * SECOND, MILLI);
+    // All of it is read long before it is sent, its end too.
+    recording.marks(to + SECOND, to + SECOND, true);
+    let job = Config {
+        which: Which::Window { from_ns: Some(to - 60 * SECOND), to_ns: Some(to) },
+        pace: Pace::Rate(150.0),
+        ..config("back", &[&shadow])
+    };
+    let first = recording.start(job.clone()).await;
+    shadow.wait_for(100).await;
+    until(|| now() > to).await;
+    let second = recording.start(job).await;
+    until(|| second.stats.snapshot().get("t0").is_some_and(|state| state.sent > 20)).await;
+    let left = second.stop().await;
+    assert_eq!(left.ended, Ended::CutShort);
+    let first = first.end().await;
+    assert_eq!(first.ended, Ended::Done);
+    let counts = counted(&shadow.seen());
+    assert_eq!(counts.len(), 600, "each is sent");
+    assert_eq!(first.targets["t0"].sent + left.targets["t0"].sent, 600);
+}
