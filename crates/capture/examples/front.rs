@@ -17,6 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         upstream: Upstream::tcp(host, port.parse()?),
         routes: Vec::new(),
         sink: None,
+        tls: None,
+        proxy_protocol: false,
         selection: Default::default(),
         responses: match rest.first().map(String::as_str) {
             Some("full") => RecordResponses::Full,
@@ -51,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (stats, stop) = (Stats::default(), CancellationToken::new());
     let agent = std::thread::spawn({
         let stop = stop.clone();
-        move || umbra_capture::run(config, vec![listener], Arc::new(log), stats, stop)
+        move || umbra_capture::run(config, vec![listener.into()], Arc::new(log), stats, stop)
     });
     std::io::stdin().read_line(&mut String::new())?;
     stop.cancel();

@@ -4,7 +4,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -21,8 +20,9 @@ use crate::{
     clock::Clock,
     descriptors::Descriptors,
     drain::Deadline,
+    front::Watcher,
     lane::{Identity, Lane, Losses, Outlet, Queue},
-    listener::Acceptor,
+    listener::{Acceptor, Listener},
     recorder::{Lows, Recorder},
     spool::{Spool, Worker as SpoolWorker},
     stats::LaneStats,
@@ -79,7 +79,7 @@ pub enum AgentError {
 #[allow(clippy::needless_pass_by_value)]
 pub fn run<A: Append>(
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     log: Arc<A>,
     stats: Stats,
     stop: CancellationToken,
@@ -88,6 +88,7 @@ pub fn run<A: Append>(
     // A thread that panics stops the others, but nothing of the caller's.
     let mut agent = Agent::new(config, listeners, queue, &stats, stop.child_token());
     let spool = agent.start_spool(&stats).inspect_err(|_| stats.detach())?;
+    let certificates = agent.watch_certificates(&stats).inspect_err(|_| stats.detach())?;
     let mut panicked = None;
     let mut lanes = Vec::new();
     for worker in agent.start()? {
@@ -96,6 +97,7 @@ pub fn run<A: Append>(
             Err(thread) => panicked = panicked.or(Some(thread)),
         }
     }
+    drop(certificates);
     let spool = spool.and_then(|spool| spool.end().map_err(|thread| panicked = Some(thread)).ok());
     let left = agent.deadline.left().unwrap_or_default().max(LAST_FLUSH);
     let spooled = match spool {
@@ -113,7 +115,7 @@ pub fn run<A: Append>(
 /// What the threads have in common.
 struct Agent {
     config: Arc<Config>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     outlet: Outlet,
     identity: Arc<Identity>,
     budget: Arc<Budget>,
@@ -143,7 +145,7 @@ struct StopOnPanic(CancellationToken);
 impl Agent {
     fn new(
         mut config: Config,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         queue: Arc<dyn Queue>,
         stats: &Stats,
         stop: CancellationToken,
@@ -209,6 +211,15 @@ impl Agent {
         });
         let handle = handle.map_err(|error| AgentError::Start { thread: name, error })?;
         Ok(Some(SpoolThread { spool, handle: Some(handle) }))
+    }
+
+    /// Starts the thread that looks after certificates, if there are any.
+    fn watch_certificates(&self, stats: &Stats) -> Result<Option<Watcher>, AgentError> {
+        let Some(tls) = &self.config.tls else { return Ok(None) };
+        stats.attach_tls(tls.clone());
+        Watcher::start(tls.clone())
+            .map(Some)
+            .map_err(|error| AgentError::Start { thread: "certificates".to_owned(), error })
     }
 
     /// Starts all threads; the recorder, whose lane comes last, ends when the
@@ -291,7 +302,7 @@ impl Agent {
 }
 
 impl Ground {
-    fn new(listeners: &Arc<Vec<TcpListener>>, permits: &Arc<Semaphore>) -> io::Result<Self> {
+    fn new(listeners: &Arc<Vec<Listener>>, permits: &Arc<Semaphore>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let acceptor = {
             let _entered = runtime.enter();

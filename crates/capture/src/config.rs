@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use umbra_record::select::Selection;
 
-use crate::{ClientTls, Sink, SpoolConfig};
+use crate::{ClientTls, ServerTls, Sink, SpoolConfig};
 
 /// An agent's settings.
 #[derive(Debug, Clone)]
@@ -16,6 +16,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// They go nowhere: a mesh mirrors them to the agent, which answers by itself.
     pub sink: Option<Sink>,
+    /// TLS for clients that come over TCP.
+    pub tls: Option<ServerTls>,
+    /// Each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Which requests are recorded.
     pub selection: Selection,
     /// Whether and how far answers are recorded.

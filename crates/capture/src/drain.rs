@@ -23,6 +23,7 @@ pub(crate) struct Deadline(Arc<OnceLock<Instant>>);
 pub(crate) struct Stop {
     since: Cell<Option<Instant>>,
     waiting: RefCell<BTreeMap<u64, Waker>>,
+    more: Cell<u64>,
 }
 
 /// Somebody who can wait for the signal.
@@ -66,6 +67,13 @@ impl Stop {
     /// When the stop came.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.since.get()
+    }
+
+    /// For those without a connection of a number of its own.
+    pub(crate) fn watch_more(self: &Rc<Self>) -> StopWatch {
+        // Connections are numbered from the other end.
+        self.more.set(self.more.get() + 1);
+        self.watch(u64::MAX - self.more.get())
     }
 
     /// `id` is unique on this thread.

@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod descriptors;
 mod drain;
+mod front;
 pub mod h1;
 mod lane;
 mod leg;
@@ -26,7 +27,9 @@ mod upstream;
 
 pub use agent::{AgentError, run};
 pub use config::{Config, KeyBy, RecordResponses, Route, Transport, Upstream, UpstreamHttp};
+pub use front::{ServerTls, TlsFiles};
+pub use listener::{HandedOn, Listener};
 pub use sink::{Profile, Sink, Suffix};
 pub use spool::SpoolConfig;
-pub use stats::{Report, Snapshot, Stats};
+pub use stats::{Report, Snapshot, Stats, TlsSnapshot};
 pub use upstream::{ClientTls, Trust, TrustError};

@@ -1,22 +1,29 @@
 //! Accepting connections from sockets that all capture threads share. Neither a
 //! client's reset nor a full table of descriptors ends it, and none makes it spin.
+//! Where the sockets come from is decided by whoever starts the agent.
 
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    os::unix::net::UnixListener,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::descriptors::{Reserve, is_shortage};
+use crate::{
+    descriptors::{Reserve, is_shortage},
+    front::Incoming,
+};
 
 /// Pause after an error that would come again at once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,11 +32,29 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// in the process or on the machine may give theirs back too.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
+/// A listening socket of an agent.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    handed_on: HandedOn,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
+
+/// Whether somebody else has the socket too, and goes on with it: then what waits in its
+/// queue at the end is not for this agent. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct HandedOn(Arc<AtomicBool>);
+
 /// One thread's part in accepting.
 pub(crate) struct Acceptor {
     /// The same sockets, as the caller gave them and as the runtime sees them.
-    sockets: Arc<Vec<std::net::TcpListener>>,
-    listeners: Vec<TcpListener>,
+    sockets: Arc<Vec<Listener>>,
+    listeners: Vec<Listening>,
     /// Which listener is asked first next time.
     turn: usize,
     /// Bounds the connections of all threads.
@@ -42,27 +67,105 @@ pub(crate) struct Acceptor {
 type Permit =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>> + Send>>;
 
+enum Listening {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
 /// A client's connection, and its place among the most allowed.
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) incoming: Incoming,
     pub(crate) permit: OwnedSemaphorePermit,
+}
+
+impl From<std::net::TcpListener> for Listener {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self { socket: Socket::Tcp(listener), handed_on: HandedOn::default() }
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self { socket: Socket::Unix(listener), handed_on: HandedOn::default() }
+    }
+}
+
+impl Listener {
+    /// Who else has it is found there.
+    #[must_use]
+    pub fn shared(mut self, handed_on: HandedOn) -> Self {
+        self.handed_on = handed_on;
+        self
+    }
+
+    fn listening(&self) -> io::Result<Listening> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let listener = listener.try_clone()?;
+                listener.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(listener).map(Listening::Tcp)
+            }
+            Socket::Unix(listener) => {
+                let listener = listener.try_clone()?;
+                listener.set_nonblocking(true)?;
+                tokio::net::UnixListener::from_std(listener).map(Listening::Unix)
+            }
+        }
+    }
+
+    /// A connection that waits in the system's queue.
+    fn accept_waiting(&self) -> io::Result<Incoming> {
+        if self.handed_on.is_set() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Incoming::Tcp(TcpStream::from_std(stream)?, peer))
+            }
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Incoming::Unix(UnixStream::from_std(stream)?))
+            }
+        }
+    }
+}
+
+impl HandedOn {
+    /// From now on somebody else has it too.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Listening {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
+        match self {
+            Self::Tcp(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, peer)| Incoming::Tcp(stream, peer)),
+            Self::Unix(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| Incoming::Unix(stream))
+            }
+        }
+    }
 }
 
 impl Acceptor {
     /// Must be called on the thread's runtime.
     pub(crate) fn new(
-        sockets: Arc<Vec<std::net::TcpListener>>,
+        sockets: Arc<Vec<Listener>>,
         permits: Arc<Semaphore>,
     ) -> io::Result<Self> {
-        let listeners = sockets
-            .iter()
-            .map(|listener| {
-                let listener = listener.try_clone()?;
-                listener.set_nonblocking(true)?;
-                TcpListener::from_std(listener)
-            })
-            .collect::<io::Result<_>>()?;
+        let listeners = sockets.iter().map(Listener::listening).collect::<io::Result<_>>()?;
         Ok(Self { sockets, listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
     }
 
@@ -78,9 +181,8 @@ impl Acceptor {
             Some(permit) => permit,
             None => Arc::clone(&self.permits).try_acquire_owned().ok()?,
         };
-        let (stream, peer) = self.sockets.iter().find_map(|socket| socket.accept().ok())?;
-        stream.set_nonblocking(true).ok()?;
-        Some(Accepted { stream: TcpStream::from_std(stream).ok()?, peer, permit })
+        let incoming = self.sockets.iter().find_map(|socket| socket.accept_waiting().ok())?;
+        Some(Accepted { incoming, permit })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reserve: &Reserve) -> Poll<Accepted> {
@@ -100,9 +202,7 @@ impl Acceptor {
                 Err(error) => Poll::Ready(Err(error)),
             };
             match polled {
-                Poll::Ready(Ok((stream, peer))) => {
-                    return Poll::Ready(Accepted { stream, peer, permit });
-                }
+                Poll::Ready(Ok(incoming)) => return Poll::Ready(Accepted { incoming, permit }),
                 Poll::Ready(Err(error)) => {
                     self.permit = Some(permit);
                     self.pause_after(&error, reserve);
@@ -132,10 +232,7 @@ impl Acceptor {
         }
     }
 
-    fn poll_listeners(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    fn poll_listeners(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         for _ in 0..self.listeners.len() {
             let at = self.turn % self.listeners.len();
             self.turn = at + 1;

@@ -51,6 +51,17 @@ pub(crate) struct Origin {
 pub(crate) struct LastLost(AtomicU64);
 
 impl Session {
+    /// In the clear, from nobody with an address.
+    pub(crate) fn unix() -> Self {
+        Self {
+            peer: String::new(),
+            client: String::new(),
+            scheme: "http",
+            tls_server_name: String::new(),
+            alpn: String::new(),
+        }
+    }
+
     /// In the clear, from this socket address.
     pub(crate) fn plain(peer: std::net::SocketAddr) -> Self {
         Self {

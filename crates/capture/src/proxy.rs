@@ -26,9 +26,9 @@ use umbra_record::marker;
 use crate::{
     descriptors::Reserve,
     drain::Stop,
+    front::Client,
     h1::Limits,
     origin::{Origin, Session},
-    stream::Stream,
     tap::Tap,
     upstream::{Backend, Fault, Link, Offer, Routes},
 };
@@ -82,9 +82,10 @@ impl Proxy {
     }
 
     /// Serves a client's connection until it ends.
-    pub(crate) async fn serve(self: Rc<Self>, stream: Stream, session: Session) {
+    pub(crate) async fn serve(self: Rc<Self>, client: Client) {
+        let Client { stream, session, buffered, .. } = client;
         let origin = self.origin(session);
-        connection::Connection::new(&self, origin).serve(stream).await;
+        connection::Connection::new(&self, origin, buffered).serve(stream).await;
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -17,7 +17,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use umbra_log::AppendTimes;
 
-use crate::{budget::Budget, lane::Queue, spool::Spool};
+use crate::{ServerTls, budget::Budget, lane::Queue, spool::Spool};
 
 /// A handle on an agent's counters; clones see the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +58,19 @@ pub struct Snapshot {
     pub spool_refused: BTreeMap<String, u64>,
     /// Client connections open now.
     pub connections: u64,
+    /// Of certificates towards clients, if there are any.
+    pub tls: Option<TlsSnapshot>,
+}
+
+/// What became of the files of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSnapshot {
+    /// How often they changed and were taken …
+    pub reloaded: u64,
+    /// … and could not be used.
+    pub failed: u64,
+    /// When the certificate in use expires, in seconds since 1970.
+    pub expires: u64,
 }
 
 /// What became of an agent's requests, when it is done:
@@ -84,6 +97,7 @@ struct Shared {
     budget: Mutex<Option<Arc<Budget>>>,
     spool: Mutex<Option<Arc<Spool>>>,
     log: Mutex<Option<Log>>,
+    tls: Mutex<Option<ServerTls>>,
 }
 
 struct Log(Arc<dyn Queue>);
@@ -151,6 +165,12 @@ impl Stats {
         for lane in self.lanes() {
             sum.requests += lane.requests.get();
         }
+        sum.tls = lock(&self.shared.tls).as_ref().map(|tls| {
+            let stats = tls.stats();
+            let [reloaded, failed, expires] =
+                [&stats.reloaded, &stats.failed, &stats.expires].map(|n| n.load(Ordering::Relaxed));
+            TlsSnapshot { reloaded, failed, expires }
+        });
         if let Some(spool) = &*lock(&self.shared.spool) {
             let stats = &spool.stats;
             sum.spool_bytes = stats.bytes.load(Ordering::Relaxed);
@@ -173,6 +193,10 @@ impl Stats {
 
     pub(crate) fn attach_spool(&self, spool: Arc<Spool>) {
         *lock(&self.shared.spool) = Some(spool);
+    }
+
+    pub(crate) fn attach_tls(&self, tls: ServerTls) {
+        *lock(&self.shared.tls) = Some(tls);
     }
 
     pub(crate) fn attach_log(&self, log: Arc<dyn Queue>) {

@@ -18,9 +18,9 @@ use crate::{
     budget::{Budget, Credit},
     descriptors::{Descriptors, Reserve},
     drain::{Deadline, Stop},
+    front::{Front, Unwelcome},
     lane::Lane,
     listener::{Accepted, Acceptor},
-    origin::Session,
     proxy::Proxy,
     recorder::{Job, Lows},
     tap::Tap,
@@ -75,12 +75,13 @@ impl CaptureThread {
         let stop = Rc::new(Stop::default());
         let reserve = Rc::new(Reserve::new(self.descriptors));
         let proxy = Rc::new(Proxy::new(Rc::clone(&tap), Rc::clone(&stop), reserve, number));
+        let front = Rc::new(Front::new(&config, Rc::clone(&stop)));
         let mut upkeep = Upkeep::new(Rc::clone(&proxy), self.lows, usize::from(number));
         let mut connections = JoinSet::new();
-        accept(&mut acceptor, &proxy, &mut connections, &mut upkeep, &self.stop).await;
+        accept(&mut acceptor, &front, &proxy, &mut connections, &mut upkeep, &self.stop).await;
         // What the system has accepted already would be reset otherwise.
         while let Some(accepted) = acceptor.accept_waiting() {
-            spawn(&proxy, &mut connections, accepted);
+            spawn(&front, &proxy, &mut connections, accepted);
         }
         drop(acceptor);
         stop.stop();
@@ -102,6 +103,7 @@ impl Drop for Over {
 /// Accepts connections until the stop.
 async fn accept(
     acceptor: &mut Acceptor,
+    front: &Rc<Front>,
     proxy: &Rc<Proxy>,
     connections: &mut JoinSet<()>,
     upkeep: &mut Upkeep,
@@ -114,7 +116,7 @@ async fn accept(
             () = upkeep.due() => {}
             Some(ended) = connections.join_next() => upkeep.ended(ended),
             accepted = acceptor.accept(&proxy.reserve) => {
-                spawn(proxy, connections, accepted);
+                spawn(front, proxy, connections, accepted);
                 upkeep.connections(connections.len());
                 // The next one may go to another thread.
                 tokio::task::yield_now().await;
@@ -123,13 +125,23 @@ async fn accept(
     }
 }
 
-fn spawn(proxy: &Rc<Proxy>, connections: &mut JoinSet<()>, accepted: Accepted) {
-    let Accepted { stream, peer, permit } = accepted;
-    let proxy = Rc::clone(proxy);
+fn spawn(
+    front: &Rc<Front>,
+    proxy: &Rc<Proxy>,
+    connections: &mut JoinSet<()>,
+    accepted: Accepted,
+) {
+    let Accepted { incoming, permit } = accepted;
+    let (front, proxy) = (Rc::clone(front), Rc::clone(proxy));
     let counted = proxy.reserve.client();
     connections.spawn_local(async move {
-        crate::upstream::prepare(&stream);
-        proxy.serve(stream.into(), Session::plain(peer)).await;
+        match front.welcome(incoming).await {
+            Ok(client) => proxy.serve(client).await,
+            Err(Unwelcome::Silent) => {}
+            Err(Unwelcome::Because(reason)) => {
+                proxy.tap.lane.borrow().stats().refuse(reason);
+            }
+        }
         drop((counted, permit));
     });
 }

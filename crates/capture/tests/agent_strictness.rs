@@ -177,7 +177,7 @@ impl Agent {
         let (stats, stop) = (Stats::default(), CancellationToken::new());
         let (config, counts, stopped) = (config(upstream), stats.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
-            umbra_capture::run(config, vec![listener], Arc::new(Sink::default()), counts, stopped)
+            umbra_capture::run(config, vec![listener.into()], Arc::new(Sink::default()), counts, stopped)
         });
         Self { address, stats, stop, thread }
     }
@@ -231,6 +231,8 @@ fn config(upstream: SocketAddr) -> Config {
         upstream: Upstream::tcp(&upstream.ip().to_string(), upstream.port()),
         routes: Vec::new(),
         sink: None,
+        tls: None,
+        proxy_protocol: false,
         selection: umbra_record::select::Selection::default(),
         responses: RecordResponses::Full,
         max_body: 1 << 20,

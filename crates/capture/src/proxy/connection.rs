@@ -60,10 +60,10 @@ pub(super) enum After {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(proxy: &'a Proxy, origin: Origin) -> Self {
+    pub(super) fn new(proxy: &'a Proxy, origin: Origin, buffered: BytesMut) -> Self {
         let origin = Arc::new(origin);
         Self {
-            from_client: BytesMut::new(),
+            from_client: buffered,
             from_upstream: BytesMut::new(),
             request_out: Vec::with_capacity(1024),
             out: Vec::with_capacity(1024),

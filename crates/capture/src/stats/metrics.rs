@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::{BOUNDS_US, Stats};
+use super::{BOUNDS_US, Stats, TlsSnapshot};
 
 /// Reads [`Stats`] for a scrape.
 #[derive(Debug)]
@@ -57,12 +57,38 @@ impl Collector for Metrics {
             &now.spool_refused,
         )?;
         gauge(out, "umbra_capture_connections", "Open client connections", now.connections)?;
+        self.certificates(out, now.tls.as_ref())?;
         self.append_seconds(out)?;
         self.upstream_seconds(out)
     }
 }
 
 impl Metrics {
+    fn certificates(
+        &self,
+        out: &mut DescriptorEncoder<'_>,
+        tls: Option<&TlsSnapshot>,
+    ) -> fmt::Result {
+        let Some(tls) = tls else { return Ok(()) };
+        let results = [("ok", tls.reloaded), ("failed", tls.failed)];
+        let mut reloads = out.encode_descriptor(
+            "umbra_capture_tls_reloads",
+            "Changes of the certificate's files, by whether they could be used",
+            None,
+            MetricType::Counter,
+        )?;
+        for (result, n) in results {
+            let labels = [("result", result)];
+            ConstCounter::new(n).encode(reloads.encode_family(&labels)?)?;
+        }
+        gauge(
+            out,
+            "umbra_capture_tls_certificate_expires_seconds",
+            "When the certificate towards clients expires, in seconds since 1970",
+            tls.expires,
+        )
+    }
+
     fn append_seconds(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Some(times) = self.stats.append_times() else { return Ok(()) };
         let bounds = times.bounds_us.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);

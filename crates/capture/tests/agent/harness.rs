@@ -51,6 +51,8 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         upstream: Upstream::tcp(&upstream.ip().to_string(), upstream.port()),
         routes: Vec::new(),
         sink: None,
+        tls: None,
+        proxy_protocol: false,
         selection: Default::default(),
         responses: RecordResponses::Full,
         max_body: 10 << 20,
@@ -147,7 +149,7 @@ impl Agent {
         let thread = {
             let (stats, stop) = (stats.clone(), stop.clone());
             std::thread::spawn(move || {
-                umbra_capture::run(config, vec![listener], appender, stats, stop)
+                umbra_capture::run(config, vec![listener.into()], appender, stats, stop)
             })
         };
         Self { address, stats, stop, thread, log }

@@ -150,7 +150,7 @@ fn alone_without_descriptors() {
     let stats = Stats::default();
     let appender = Arc::clone(&log.appender);
     let failed =
-        umbra_capture::run(config, vec![listener], appender, stats, CancellationToken::new())
+        umbra_capture::run(config, vec![listener.into()], appender, stats, CancellationToken::new())
             .unwrap_err();
     let AgentError::Start { thread, error } = &failed else { panic!("{failed}") };
     assert!(thread.starts_with("capture-"), "{thread}");
