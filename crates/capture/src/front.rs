@@ -139,10 +139,9 @@ impl Session {
     fn comes_from(&mut self, source: &Source) {
         let told = match source {
             Source::Connection => return,
-            Source::Address(address) => Self::plain(SocketAddr::new(
-                address.ip().to_canonical(),
-                address.port(),
-            )),
+            Source::Address(address) => {
+                Self::plain(SocketAddr::new(address.ip().to_canonical(), address.port()))
+            }
             Source::Unix => Self::unix(),
         };
         (self.peer, self.client) = (told.peer, told.client);

@@ -149,9 +149,9 @@ impl HandedOn {
 impl Listening {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         match self {
-            Self::Tcp(listener) => listener
-                .poll_accept(cx)
-                .map_ok(|(stream, peer)| Incoming::Tcp(stream, peer)),
+            Self::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| Incoming::Tcp(stream, peer))
+            }
             Self::Unix(listener) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| Incoming::Unix(stream))
             }
@@ -161,10 +161,7 @@ impl Listening {
 
 impl Acceptor {
     /// Must be called on the thread's runtime.
-    pub(crate) fn new(
-        sockets: Arc<Vec<Listener>>,
-        permits: Arc<Semaphore>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(sockets: Arc<Vec<Listener>>, permits: Arc<Semaphore>) -> io::Result<Self> {
         let listeners = sockets.iter().map(Listener::listening).collect::<io::Result<_>>()?;
         Ok(Self { sockets, listeners, turn: 0, permits, permit: None, waiting: None, pause: None })
     }

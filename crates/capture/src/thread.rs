@@ -125,12 +125,7 @@ async fn accept(
     }
 }
 
-fn spawn(
-    front: &Rc<Front>,
-    proxy: &Rc<Proxy>,
-    connections: &mut JoinSet<()>,
-    accepted: Accepted,
-) {
+fn spawn(front: &Rc<Front>, proxy: &Rc<Proxy>, connections: &mut JoinSet<()>, accepted: Accepted) {
     let Accepted { incoming, permit } = accepted;
     let (front, proxy) = (Rc::clone(front), Rc::clone(proxy));
     let counted = proxy.reserve.client();

@@ -21,6 +21,7 @@ pub(crate) use pool::Pool;
 pub(crate) use routes::{Backend, Routes};
 
 pub use tls::{ClientTls, Trust, TrustError};
+pub(crate) use tls::{HTTP1, HTTP2, authorities, rustls_error};
 
 /// A connection to the upstream.
 #[derive(Debug)]

@@ -177,7 +177,13 @@ impl Agent {
         let (stats, stop) = (Stats::default(), CancellationToken::new());
         let (config, counts, stopped) = (config(upstream), stats.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
-            umbra_capture::run(config, vec![listener.into()], Arc::new(Sink::default()), counts, stopped)
+            umbra_capture::run(
+                config,
+                vec![listener.into()],
+                Arc::new(Sink::default()),
+                counts,
+                stopped,
+            )
         });
         Self { address, stats, stop, thread }
     }

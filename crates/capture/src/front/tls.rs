@@ -131,9 +131,8 @@ impl ServerTls {
 
     /// Shakes hands. What goes wrong is a reason to be counted.
     pub(super) async fn accept(&self, stream: TcpStream) -> Result<Agreed, &'static str> {
-        let current = Arc::clone(
-            &self.shared.current.read().unwrap_or_else(PoisonError::into_inner),
-        );
+        let current =
+            Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner));
         let session = match TlsAcceptor::from(current).accept(stream).await {
             Ok(session) => session,
             Err(error) => {
@@ -237,7 +236,10 @@ fn chain(pem: &[u8], now: SystemTime) -> Result<(Chain, SystemTime), String> {
         return Err(format!("the certificate expired {} ago", about(now, validity.to)));
     }
     if validity.from > now {
-        return Err(format!("the certificate is not valid for another {}", about(validity.from, now)));
+        return Err(format!(
+            "the certificate is not valid for another {}",
+            about(validity.from, now)
+        ));
     }
     if let Ok(left) = validity.to.duration_since(now)
         && left < SOON

@@ -149,9 +149,14 @@ fn alone_without_descriptors() {
     config.threads = 4;
     let stats = Stats::default();
     let appender = Arc::clone(&log.appender);
-    let failed =
-        umbra_capture::run(config, vec![listener.into()], appender, stats, CancellationToken::new())
-            .unwrap_err();
+    let failed = umbra_capture::run(
+        config,
+        vec![listener.into()],
+        appender,
+        stats,
+        CancellationToken::new(),
+    )
+    .unwrap_err();
     let AgentError::Start { thread, error } = &failed else { panic!("{failed}") };
     assert!(thread.starts_with("capture-"), "{thread}");
     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));

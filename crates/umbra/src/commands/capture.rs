@@ -80,6 +80,7 @@ impl Agent {
         let appender = Arc::new(log.appender().await?);
         shown.ready.store(true, Ordering::Release);
         let counters = stats.clone();
+        let listeners = listeners.into_iter().map(umbra_capture::Listener::from).collect();
         let work = tokio::task::spawn_blocking(move || {
             umbra_capture::run(capture.config, listeners, appender, counters, stop)
         });

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use umbra_capture::{Config, KeyBy, Profile, RecordResponses, Route, Sink, Suffix, Upstream};
+use umbra_capture::{
+    Config, KeyBy, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
+};
 
 use super::{selection, upstream};
 use crate::settings::{Settings, values};
@@ -76,6 +78,8 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         upstream,
         routes,
         sink,
+        tls: tls(settings),
+        proxy_protocol: settings.on("proxy-protocol"),
         selection: selection(settings, "capture"),
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
         max_body: bytes(settings, "max-body"),
@@ -109,6 +113,29 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         settings.problem("spool-max", "less than 1MiB");
     }
     Some(Capture { listen, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
+}
+
+/// TLS towards clients, if there are certificates.
+fn tls(settings: &mut Settings) -> Option<ServerTls> {
+    let path = |name| settings.text(name).map(PathBuf::from);
+    let (certificate, key) = (path("tls-cert"), path("tls-key"));
+    let client_authorities = path("tls-client-ca");
+    let missing = match (&certificate, &key) {
+        (Some(_), Some(_)) => None,
+        (None, None) if client_authorities.is_some() => Some("tls-cert"),
+        (None, None) => return None,
+        (Some(_), None) => Some("tls-key"),
+        (None, Some(_)) => Some("tls-cert"),
+    };
+    if let Some(missing) = missing {
+        settings.problem(missing, "is required: TLS takes a certificate and its key");
+    }
+    let files = TlsFiles { certificate: certificate?, key: key?, client_authorities };
+    let loaded = ServerTls::load(files);
+    let told = |problems: Vec<String>| {
+        problems.into_iter().for_each(|problem| settings.trouble(format!("TLS: {problem}")));
+    };
+    loaded.map_err(told).ok()
 }
 
 /// The mirror sink, if it is to be one.

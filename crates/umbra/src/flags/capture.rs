@@ -68,6 +68,24 @@ pub(super) const PROXY: &[Flag] = &[
         "Put back path and host as they were before the mesh's routes rewrote them (x-envoy-original-path, x-envoy-original-host)",
     )
     .under("Proxy"),
+    Flag::value(
+        "tls-cert",
+        "FILE",
+        "Clients come over TLS: the certificate and those between it and its authority (PEM). Read again when it changes",
+    )
+    .under("Proxy"),
+    Flag::value("tls-key", "FILE", "The certificate's private key (PEM)").under("Proxy"),
+    Flag::value(
+        "tls-client-ca",
+        "FILE",
+        "Clients must have a certificate signed by one of these authorities (PEM)",
+    )
+    .under("Proxy"),
+    Flag::switch(
+        "proxy-protocol",
+        "Each connection begins with a header of the PROXY protocol, version 1 or 2, which says who the client is; without one it is closed",
+    )
+    .under("Proxy"),
     Flag::value("threads", "N", "Capture threads; auto: one a core").or("auto").under("Proxy"),
     Flag::value(
         "upstream-connect-timeout",

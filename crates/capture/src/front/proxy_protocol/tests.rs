@@ -33,7 +33,10 @@ fn good() -> Vec<(Vec<u8>, Source)> {
     let unknown = format!("PROXY UNKNOWN {}\r\n", "x".repeat(MAX_TEXT - 16));
     let text = [
         ("PROXY TCP4 192.0.2.1 198.51.100.2 40000 443\r\n", address("192.0.2.1:40000")),
-        ("PROXY TCP4 255.255.255.255 255.255.255.255 65535 0\r\n", address("255.255.255.255:65535")),
+        (
+            "PROXY TCP4 255.255.255.255 255.255.255.255 65535 0\r\n",
+            address("255.255.255.255:65535"),
+        ),
         ("PROXY TCP6 2001:db8::1 2001:db8::2 40001 443\r\n", address("[2001:db8::1]:40001")),
         (longest, address("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")),
         ("PROXY UNKNOWN\r\n", Source::Connection),
