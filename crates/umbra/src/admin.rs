@@ -27,6 +27,9 @@ use crate::exit::{Code, Failure};
 /// Most admin connections at a time.
 const MAX_CONNECTIONS: usize = 64;
 
+/// How long an address that is taken may yet become free.
+const TAKEN: Duration = Duration::from_secs(2);
+
 /// What the endpoints show.
 pub(crate) struct Shown {
     /// All metrics.
@@ -65,19 +68,39 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves at `--admin`, if it was given.
-    pub(crate) fn start(
+    /// Serves at `--admin`, if it was given. A process that is about to end may still
+    /// have the address.
+    pub(crate) async fn start(
         addresses: Option<&[SocketAddr]>,
         shown: Arc<Shown>,
     ) -> Result<Self, Failure> {
         let mut server =
             Self { address: None, stop: CancellationToken::new(), tasks: JoinSet::new() };
         let Some(addresses) = addresses else { return Ok(server) };
-        let listener = TcpListener::bind(addresses)
-            .map_err(|e| Failure::new(Code::Unavailable, format!("--admin {addresses:?}: {e}")))?;
+        let give_up = tokio::time::Instant::now() + TAKEN;
+        let listener = loop {
+            match TcpListener::bind(addresses) {
+                Ok(listener) => break listener,
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AddrInUse
+                        && tokio::time::Instant::now() < give_up =>
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => {
+                    let what = format!("--admin {addresses:?}: {error}");
+                    return Err(Failure::new(Code::Unavailable, what));
+                }
+            }
+        };
         server.address = listener.local_addr().ok();
         server.tasks.spawn(serve(listener, shown, server.stop.clone()));
         Ok(server)
+    }
+
+    /// Ends it from elsewhere.
+    pub(crate) fn stop_signal(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Serves no more.

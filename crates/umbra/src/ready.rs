@@ -9,8 +9,8 @@ use crate::exit::{Code, Failure};
 /// Contents of the file.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ready {
-    /// Addresses that take requests.
-    pub(crate) listen: Vec<SocketAddr>,
+    /// Addresses that take requests, `unix:PATH` for a Unix socket.
+    pub(crate) listen: Vec<String>,
     /// Address of the admin endpoints.
     pub(crate) admin: Option<SocketAddr>,
     /// Process id.

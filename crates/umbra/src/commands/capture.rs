@@ -1,8 +1,9 @@
 //! `umbra capture`: binds the sockets, opens the log, runs the agent and tells
 //! what became of its requests.
 
+mod sockets;
+
 use std::{
-    net::TcpListener,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -11,7 +12,9 @@ use std::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use umbra_capture::{AgentError, Report, Snapshot, SpoolConfig, Stats};
-use umbra_log::{Log, LogOptions, Mode};
+use umbra_log::{Log, LogOptions};
+
+pub(crate) use sockets::Sockets;
 
 use crate::{
     admin,
@@ -33,9 +36,10 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
 
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
-    let log = Log::open(&log.address, log.options, Mode::Create).await?;
+    let mut sockets = Sockets::new(&capture).await?;
+    let log = sockets.open_log(log, &stop).await?;
     let shown = admin::Shown::new(settings.as_yaml());
-    let agent = Agent::start(capture, &run, shown, &log, stop).await?;
+    let agent = Agent::start(capture, &run, shown, &log, &mut sockets, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, admin = ?agent.ready.admin, "capturing");
     ready::write(run.ready_file.as_deref(), &agent.ready)?;
     let report = agent.finish().await?;
@@ -63,27 +67,35 @@ impl Agent {
         run: &Run,
         mut shown: admin::Shown,
         log: &Log,
+        sockets: &mut Sockets,
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
         let stats = Stats::default();
         stats.register(&mut shown.registry);
         fit_descriptors(&mut capture);
         capture.config.spool = spool(&capture, log);
-        let listeners = bind(&capture)?;
+        let bound = sockets.bind(&capture.listen)?;
         let shown = Arc::new(shown);
-        let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
-        let ready = ready::Ready {
-            listen: listeners.iter().filter_map(|l| l.local_addr().ok()).collect(),
-            admin: admin.address,
-            pid: std::process::id(),
+        let admin = |shown| admin::Server::start(run.admin.as_deref(), shown);
+        let early = match sockets.takes_over() {
+            false => Some(admin(Arc::clone(&shown)).await?),
+            true => None,
         };
         let appender = Arc::new(log.appender().await?);
         shown.ready.store(true, Ordering::Release);
-        let counters = stats.clone();
-        let listeners = listeners.into_iter().map(umbra_capture::Listener::from).collect();
+        let (counters, stopped) = (stats.clone(), stop.clone());
         let work = tokio::task::spawn_blocking(move || {
-            umbra_capture::run(capture.config, listeners, appender, counters, stop)
+            umbra_capture::run(capture.config, bound.listeners, appender, counters, stopped)
         });
+        sockets.go().await;
+        let admin = match early {
+            Some(admin) => admin,
+            // The agent before this one gives up its place.
+            None => admin(shown).await?,
+        };
+        sockets.wait_for_successor(admin.stop_signal(), stop)?;
+        let ready =
+            ready::Ready { listen: bound.shown, admin: admin.address, pid: std::process::id() };
         Ok(Self { ready, stats, work, admin })
     }
 
@@ -216,16 +228,6 @@ fn failure(error: &AgentError) -> Failure {
         );
     }
     Failure::new(Code::Bug, format!("capture: {error}"))
-}
-
-fn bind(capture: &Capture) -> Result<Vec<TcpListener>, Failure> {
-    let mut bound = Vec::new();
-    for addresses in &capture.listen {
-        let listener = TcpListener::bind(addresses.as_slice())
-            .map_err(|e| Failure::new(Code::Unavailable, format!("--listen {addresses:?}: {e}")))?;
-        bound.push(listener);
-    }
-    Ok(bound)
 }
 
 /// The result object.

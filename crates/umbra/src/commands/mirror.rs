@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use umbra_capture::{Transport, Upstream};
-use umbra_log::{Log, Mode};
 use umbra_replay::{Baseline, Config, Stats};
 
 use super::{
-    capture::{self, Agent},
+    capture::{self, Agent, Sockets},
     compared, replay,
 };
 use crate::{
@@ -49,14 +48,15 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
 
     let stop = CancellationToken::new();
     let signals = signals::watch(stop.clone())?;
-    let log = Log::open(&log.address, log.options, Mode::Create).await?;
+    let mut sockets = Sockets::new(&capture).await?;
+    let log = sockets.open_log(log, &stop).await?;
     // The plan comes first: every request the agent will record is meant.
     let planned = umbra_replay::plan(&replay, &log).await?;
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
     stats.register(&mut shown.registry);
     shown.report = compared::live(&stats, &replay.job, log.name());
-    let agent = Agent::start(capture, &run, shown, &log, stop).await?;
+    let agent = Agent::start(capture, &run, shown, &log, &mut sockets, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, job = replay.job, "mirroring");
 
     // The replay stops after the agent, so that what was recorded last is still

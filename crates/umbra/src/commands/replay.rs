@@ -42,7 +42,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     stats.register(&mut shown.registry);
     shown.report = compared::live(&stats, &replay.job, log.name());
     let shown = Arc::new(shown);
-    let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown))?;
+    let admin = admin::Server::start(run.admin.as_deref(), Arc::clone(&shown)).await?;
     let ready = ready::Ready { listen: Vec::new(), admin: admin.address, pid: std::process::id() };
     tracing::info!(log = log.name(), job = replay.job, admin = ?ready.admin, "replaying");
     if form == Output::Text {

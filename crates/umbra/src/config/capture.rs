@@ -1,13 +1,16 @@
 //! The settings of `capture`, ready to use.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use umbra_capture::{
     Config, KeyBy, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
 };
 
 use super::{selection, upstream};
-use crate::settings::{Settings, values};
+use crate::{
+    listen::Listen,
+    settings::{Settings, values},
+};
 
 /// Largest body kept in one record: leaves room for a head below a broker's
 /// default limit of 1 MiB.
@@ -17,7 +20,9 @@ const MAX_RECORD_BODY: usize = 512 << 10;
 #[derive(Debug)]
 pub(crate) struct Capture {
     /// Where it listens.
-    pub(crate) listen: Vec<Vec<SocketAddr>>,
+    pub(crate) listen: Vec<Listen>,
+    /// Where one agent asks the one before it for its sockets.
+    pub(crate) handover: Option<PathBuf>,
     /// What the library is told.
     pub(crate) config: Config,
     /// Where records go while the log does not take them …
@@ -67,7 +72,8 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     if settings.texts("listen").is_empty() {
         settings.problem("listen", "is required");
     }
-    let listen = settings.read_all("listen", values::listen);
+    let listen = settings.read_all("listen", Listen::parse);
+    let handover = settings.text("handover").map(PathBuf::from);
     let sink = sink(settings);
     let (upstream, routes) = upstreams(settings);
     let labels = settings.read_all("label", values::pair).into_iter().collect();
@@ -112,7 +118,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     if spool_max < 1 << 20 {
         settings.problem("spool-max", "less than 1MiB");
     }
-    Some(Capture { listen, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
+    Some(Capture { listen, handover, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
 }
 
 /// TLS towards clients, if there are certificates.

@@ -20,7 +20,7 @@ pub(super) const PROXY: &[Flag] = &[
     Flag::value(
         "listen",
         "ADDR",
-        "Take requests here, HOST:PORT or :PORT; port 0 takes a free one (see --ready-file)",
+        "Take requests here: HOST:PORT, :PORT, unix:PATH, or fd:NAME for a socket that systemd passes; port 0 takes a free one (see --ready-file)",
     )
     .many()
     .under("Proxy"),
@@ -79,6 +79,12 @@ pub(super) const PROXY: &[Flag] = &[
         "tls-client-ca",
         "FILE",
         "Clients must have a certificate signed by one of these authorities (PEM)",
+    )
+    .under("Proxy"),
+    Flag::value(
+        "handover",
+        "PATH",
+        "Take over the sockets of the agent that has the same --handover, which then drains; and hand them on to the next one",
     )
     .under("Proxy"),
     Flag::switch(
