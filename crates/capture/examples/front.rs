@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_head: 64 << 10,
         max_headers: 100,
         max_connections: 50_000,
+        max_streams: 256,
         open_after: Duration::from_secs(30),
         mark_every: Duration::from_secs(5),
         drain: Duration::from_secs(10),

@@ -55,6 +55,8 @@ pub struct Config {
     pub max_headers: usize,
     /// Most client connections at a time.
     pub max_connections: usize,
+    /// Most requests at a time on an HTTP/2 connection of a client.
+    pub max_streams: u32,
     /// A request still open after this is written as it stands.
     pub open_after: Duration,
     /// How often each lane writes a Mark into each partition.

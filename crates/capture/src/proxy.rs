@@ -8,11 +8,11 @@ mod connection;
 mod course;
 mod exchange;
 mod io;
-mod progress;
+pub(crate) mod progress;
 mod receive;
 mod tunnel;
 mod upload;
-mod watchdog;
+pub(crate) mod watchdog;
 
 use std::{
     cell::Cell,

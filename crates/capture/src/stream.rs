@@ -207,17 +207,68 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// As [`AsyncRead::poll_read`], for whoever shares the stream.
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self.carrier.borrow_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Tls(session) => Pin::new(session).poll_read(cx, buf),
+        }
+    }
+
+    /// As [`AsyncWrite::poll_write`].
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self.carrier.borrow_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
+            Carrier::Unix(stream) => Pin::new(stream).poll_write(cx, data),
+            Carrier::Tls(session) => Pin::new(session).poll_write(cx, data),
+        }
+    }
+
+    /// As [`AsyncWrite::poll_write_vectored`].
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.carrier.borrow_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Carrier::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Carrier::Tls(session) => Pin::new(session).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// As [`AsyncWrite::poll_flush`].
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.carrier.borrow_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Tls(session) => Pin::new(session).poll_flush(cx),
+        }
+    }
+
+    /// As [`AsyncWrite::poll_shutdown`].
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.carrier.borrow_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Tls(session) => Pin::new(session).poll_shutdown(cx),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut().carrier.get_mut() {
-            Carrier::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Carrier::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Carrier::Tls(session) => Pin::new(session).poll_read(cx, buf),
-        }
+        Self::poll_read(self.get_mut(), cx, buf)
     }
 }
 
@@ -227,11 +278,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut().carrier.get_mut() {
-            Carrier::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
-            Carrier::Unix(stream) => Pin::new(stream).poll_write(cx, data),
-            Carrier::Tls(session) => Pin::new(session).poll_write(cx, data),
-        }
+        Self::poll_write(self.get_mut(), cx, data)
     }
 
     fn poll_write_vectored(
@@ -239,11 +286,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut().carrier.get_mut() {
-            Carrier::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Carrier::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Carrier::Tls(session) => Pin::new(session).poll_write_vectored(cx, slices),
-        }
+        Self::poll_write_vectored(self.get_mut(), cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -251,19 +294,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut().carrier.get_mut() {
-            Carrier::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Carrier::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Carrier::Tls(session) => Pin::new(session).poll_flush(cx),
-        }
+        Self::poll_flush(self.get_mut(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut().carrier.get_mut() {
-            Carrier::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Carrier::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Carrier::Tls(session) => Pin::new(session).poll_shutdown(cx),
-        }
+        Self::poll_shutdown(self.get_mut(), cx)
     }
 }
 

@@ -255,6 +255,7 @@ fn config(upstream: SocketAddr) -> Config {
         max_head: LIMITS.max_head,
         max_headers: LIMITS.max_headers,
         max_connections: 1000,
+        max_streams: 256,
         open_after: PATIENCE,
         mark_every: Duration::from_secs(1),
         drain: Duration::from_secs(2),

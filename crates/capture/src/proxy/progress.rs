@@ -11,7 +11,7 @@ use crate::stream::Stream;
 
 /// Kept up to date by the two directions of an exchange.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     upload: Cell<Option<(Waits, Instant)>>,
     answer: Cell<Option<(Waits, Instant)>>,
     look: Cell<bool>,
@@ -20,7 +20,7 @@ pub(super) struct Progress {
 
 /// Whose turn it is in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waits {
+pub(crate) enum Waits {
     /// The client is to send, or to read.
     Client,
     /// The upstream is to send, or to read.
@@ -32,14 +32,14 @@ pub(super) enum Waits {
 
 /// How long is waited.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    pub(super) client: Duration,
-    pub(super) upstream: Duration,
+pub(crate) struct Patience {
+    pub(crate) client: Duration,
+    pub(crate) upstream: Duration,
 }
 
 /// What time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     /// The request has been open for so long that it is to be written as it is.
     Open,
     /// Nothing came from the upstream for too long.
@@ -54,7 +54,7 @@ pub(super) enum Due {
 
 impl Progress {
     /// A request has been sent, as far as it was there.
-    pub(super) fn new(upload: Option<Waits>) -> Self {
+    pub(crate) fn new(upload: Option<Waits>) -> Self {
         let now = Instant::now();
         Self {
             upload: Cell::new(upload.map(|waits| (waits, now))),
@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// The upload waits from now on, or has ended.
-    pub(super) fn upload(&self, waits: Option<Waits>) {
+    pub(crate) fn upload(&self, waits: Option<Waits>) {
         let now = Instant::now();
         self.upload.set(waits.map(|waits| (waits, now)));
         // What the upstream gets it may think about as long as it is allowed to.
@@ -75,18 +75,18 @@ impl Progress {
     }
 
     /// The answer waits from now on, or has ended.
-    pub(super) fn answer(&self, waits: Option<Waits>) {
+    pub(crate) fn answer(&self, waits: Option<Waits>) {
         self.answer.set(waits.map(|waits| (waits, Instant::now())));
     }
 
     /// Whoever has the client's socket is to look whether it is still open.
-    pub(super) fn look_for_client(&self) {
+    pub(crate) fn look_for_client(&self) {
         self.look.set(true);
         self.answer(Some(Waits::Stream));
     }
 
     /// Looks, if that was asked for.
-    pub(super) fn look(&self, client: &Stream) {
+    pub(crate) fn look(&self, client: &Stream) {
         if self.look.take() {
             self.gone.set(client.is_ended());
         }
@@ -109,7 +109,7 @@ impl Progress {
 
     /// Ready when something is due. Looks again at what is waited for whenever its
     /// task runs.
-    pub(super) fn poll_due(
+    pub(crate) fn poll_due(
         &self,
         cx: &mut Context<'_>,
         watchdog: &mut Watchdog,

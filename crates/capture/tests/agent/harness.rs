@@ -69,6 +69,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         max_head: 64 << 10,
         max_headers: 100,
         max_connections: 1000,
+        max_streams: 256,
         open_after: PATIENCE,
         mark_every: Duration::from_millis(300),
         drain: PATIENCE,
@@ -336,11 +337,15 @@ impl Ended {
         for (partition, record) in &self.records {
             match &record.body {
                 Some(Body::Request(request)) => {
+                    assert!(seen.insert(request.id.clone()), "an id twice");
+                    if request.version() == pb::Version::Http2 {
+                        // Each goes where its own key says.
+                        continue;
+                    }
                     let place = next.entry(request.connection).or_insert((*partition, 0));
                     assert_eq!(place.0, *partition, "a connection changed its partition");
                     assert!(request.number >= place.1, "requests of a connection out of order");
                     place.1 = request.number + 1;
-                    assert!(seen.insert(request.id.clone()), "an id twice");
                 }
                 Some(Body::Response(response)) => assert!(seen.contains(&response.id)),
                 Some(Body::Part(part)) => assert!(seen.contains(&part.id)),

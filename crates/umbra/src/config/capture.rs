@@ -102,6 +102,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         max_head: bytes(settings, "max-head") as usize,
         max_headers: number(settings, "max-headers"),
         max_connections: number(settings, "max-connections"),
+        max_streams: u32::try_from(number(settings, "max-streams")).unwrap_or(u32::MAX),
         open_after: time(settings, "open-after"),
         mark_every: time(settings, "mark-every"),
         drain,

@@ -124,6 +124,13 @@ pub(super) const PROXY: &[Flag] = &[
     )
     .or("20000")
     .under("Proxy"),
+    Flag::value(
+        "max-streams",
+        "N",
+        "Most requests at a time on an HTTP/2 connection; more are refused, to be sent again",
+    )
+    .or("256")
+    .under("Proxy"),
 ];
 
 /// Which requests.
