@@ -9,6 +9,7 @@ mod descriptors;
 mod drain;
 mod front;
 pub mod h1;
+mod h2;
 mod lane;
 mod leg;
 mod listener;

@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use umbra_record::marker;
 
 use crate::{
@@ -28,7 +29,9 @@ use crate::{
     drain::Stop,
     front::Client,
     h1::Limits,
+    h2,
     origin::{Origin, Session},
+    stream::Stream,
     tap::Tap,
     upstream::{Backend, Fault, Link, Offer, Routes},
 };
@@ -83,9 +86,27 @@ impl Proxy {
 
     /// Serves a client's connection until it ends.
     pub(crate) async fn serve(self: Rc<Self>, client: Client) {
-        let Client { stream, session, buffered, .. } = client;
-        let origin = self.origin(session);
-        connection::Connection::new(&self, origin, buffered).serve(stream).await;
+        let Client { stream, session, buffered, http2 } = client;
+        let origin = Arc::new(self.origin(session));
+        if http2 {
+            return self.serve_http2(stream, buffered, origin).await;
+        }
+        let connection = connection::Connection::new(&self, Arc::clone(&origin), buffered);
+        if let Some((stream, buffered)) = connection.serve(stream).await {
+            self.serve_http2(stream, buffered, origin).await;
+        }
+    }
+
+    /// Serves a connection on which HTTP/2 is spoken; `buffered` has been read of it.
+    async fn serve_http2(self: &Rc<Self>, stream: Stream, buffered: BytesMut, origin: Arc<Origin>) {
+        let forward = |incoming| h2::forward(self, incoming);
+        // On the heap: a connection of HTTP/1 does not pay for it.
+        Box::pin(h2::serve(self, stream, buffered, origin, forward)).await;
+    }
+
+    /// Counts a message that is refused.
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        self.tap.lane.borrow().stats().refuse(reason);
     }
 
     pub(crate) fn limits(&self) -> &Limits {

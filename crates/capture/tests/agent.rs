@@ -11,6 +11,10 @@ mod agent {
     pub(crate) mod edges;
     pub(crate) mod fuzz;
     pub(crate) mod harness;
+    pub(crate) mod http2;
+    pub(crate) mod http2_floods;
+    pub(crate) mod http2_messages;
+    pub(crate) mod http2_strict;
     pub(crate) mod losses;
     pub(crate) mod marks;
     pub(crate) mod messages;

@@ -60,8 +60,7 @@ pub(super) enum After {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(proxy: &'a Proxy, origin: Origin, buffered: BytesMut) -> Self {
-        let origin = Arc::new(origin);
+    pub(super) fn new(proxy: &'a Proxy, origin: Arc<Origin>, buffered: BytesMut) -> Self {
         Self {
             from_client: buffered,
             from_upstream: BytesMut::new(),
@@ -79,17 +78,20 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Serves its requests until one side has had enough.
-    pub(super) async fn serve(mut self, mut stream: Stream) {
+    /// Serves its requests until one side has had enough. What is left is a connection
+    /// on which HTTP/2 is spoken, and what has been read of it.
+    pub(super) async fn serve(mut self, mut stream: Stream) -> Option<(Stream, BytesMut)> {
+        let mut first = true;
         if let Some(sink) = &self.proxy.tap.config.sink {
             self.request.get_mut().head_mut().tolerates_suffix = sink.suffix == Suffix::Strip;
         }
         loop {
-            let after = match self.receive(&stream).await {
+            let after = match self.receive(&stream, first).await {
                 Received::Head(started, len) => match &self.proxy.tap.config.sink {
                     None => self.exchange(&mut stream, started, len).await,
                     Some(sink) => self.absorb(&stream, sink, started, len).await,
                 },
+                Received::Http2 => return Some((stream, self.from_client)),
                 Received::End => After::Close,
                 Received::Slow => {
                     self.refused("header_timeout");
@@ -104,9 +106,12 @@ impl<'a> Connection<'a> {
             self.from_upstream.clear();
             self.proxy.buffers.take_back(&mut self.from_upstream);
             match after {
-                After::Next => {}
-                After::Close => return,
-                After::Linger => return self.linger(&stream).await,
+                After::Next => first = false,
+                After::Close => return None,
+                After::Linger => {
+                    self.linger(&stream).await;
+                    return None;
+                }
             }
         }
     }

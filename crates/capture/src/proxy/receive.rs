@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock::Moment,
     h1::{MAX_EMPTY_LINES, Malformed, Parsed, parse_request},
+    h2,
     lane::Flight,
     stream::Stream,
 };
@@ -35,12 +36,21 @@ pub(super) enum Received {
     Slow,
     /// A head that is refused.
     Malformed(Malformed),
+    /// No head of HTTP/1, but the preface of HTTP/2, at the start of the buffer.
+    Http2,
 }
 
 /// When the request's first byte was read.
 pub(super) struct Started {
     pub(super) at: Moment,
     pub(super) flight: Option<Flight>,
+}
+
+/// How much of the preface of HTTP/2 is there.
+enum Preface {
+    None,
+    Begun,
+    Whole,
 }
 
 /// What ended a wait for bytes.
@@ -50,8 +60,8 @@ enum Waited {
 }
 
 impl Connection<'_> {
-    /// The next request's head.
-    pub(super) async fn receive(&mut self, stream: &Stream) -> Received {
+    /// The next request's head; the `first` may turn out to be none of HTTP/1.
+    pub(super) async fn receive(&mut self, stream: &Stream, first: bool) -> Received {
         let mut started: Option<Started> = None;
         let idle_since = Instant::now();
         let mut empty_lines = 0;
@@ -68,7 +78,12 @@ impl Connection<'_> {
                     .get_or_insert_with(|| Started { at: self.proxy.tap.now(), flight: None });
                 let head = self.request.get_mut().head_mut();
                 match parse_request(&self.from_client, &self.proxy.limits, head) {
-                    Err(malformed) => return Received::Malformed(malformed),
+                    // The preface is made to be no head of HTTP/1.
+                    Err(malformed) => match self.preface(first && empty_lines == 0) {
+                        Preface::Whole => return Received::Http2,
+                        Preface::Begun => {}
+                        Preface::None => return Received::Malformed(malformed),
+                    },
                     Ok(Parsed::Incomplete) if begun.flight.is_none() => {
                         // From here on others may write Marks before this request
                         // is recorded.
@@ -97,6 +112,20 @@ impl Connection<'_> {
                 Waited::TimedOut if started.is_some() => return Received::Slow,
                 Waited::TimedOut => return Received::End,
             }
+        }
+    }
+
+    /// Whether the client speaks HTTP/2, knowing that we do (RFC 9113 section 3.3).
+    fn preface(&self, may_be: bool) -> Preface {
+        let so_far = &self.from_client[..];
+        if !may_be || self.proxy.tap.config.sink.is_some() {
+            Preface::None
+        } else if so_far.starts_with(h2::PREFACE) {
+            Preface::Whole
+        } else if h2::PREFACE.starts_with(so_far) {
+            Preface::Begun
+        } else {
+            Preface::None
         }
     }
 

@@ -1,0 +1,181 @@
+//! What a connection is held to beside what the `h2` crate enforces itself, and what
+//! is counted of it. Sees the frames that pass; the connection asks for the verdict.
+//!
+//! The crate bounds what it keeps: streams, fields, CONTINUATION frames, empty and
+//! small DATA frames, streams that were reset before anybody looked at them, errors
+//! of streams. It stops reading while an acknowledgement cannot be written. What it
+//! does not bound is the work it is made to do: frames that need no answer of an
+//! upstream (SETTINGS, PING, PRIORITY, WINDOW_UPDATE, unknown ones), and requests that
+//! are taken back as soon as they have been passed on.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use ::h2::Reason;
+
+use super::{
+    calm::Bucket,
+    frames::{DATA, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS},
+};
+use crate::tap::Tap;
+
+/// Frames that cost us something and carry nothing: so many at once …
+const CONTROL_BURST: u32 = 1000;
+/// … and so many a second; and some for each frame of use: a client that reads an
+/// answer tells how much it has read.
+const CONTROL_RATE: u32 = 100;
+const CONTROL_EARNED: u32 = 4;
+
+/// Requests taken back early: so many at once and a second, and one for each that
+/// was not.
+const RESET_BURST: u32 = 200;
+const RESET_RATE: u32 = 50;
+/// A request that lived longer was not sent to be taken back.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// One connection's ledger.
+pub(super) struct Ledger {
+    tap: Rc<Tap>,
+    control: RefCell<Bucket>,
+    resets: RefCell<Bucket>,
+    /// Streams that we have reset, whose RST_STREAM has not passed yet.
+    reset: RefCell<HashSet<u32>>,
+    verdict: Cell<Option<Verdict>>,
+    /// The connection's end has been counted.
+    told: Cell<bool>,
+    /// The client's first frame has come.
+    begun: Cell<bool>,
+    /// Since when the client owes the rest of a field block.
+    owes: Cell<Option<Instant>>,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict {
+    /// As counted.
+    pub(super) why: &'static str,
+    /// What the client is told.
+    pub(super) code: Reason,
+}
+
+impl Ledger {
+    pub(super) fn new(tap: Rc<Tap>) -> Self {
+        let now = Instant::now();
+        Self {
+            tap,
+            control: RefCell::new(Bucket::new(CONTROL_BURST, CONTROL_RATE, now)),
+            resets: RefCell::new(Bucket::new(RESET_BURST, RESET_RATE, now)),
+            reset: RefCell::default(),
+            verdict: Cell::new(None),
+            told: Cell::new(false),
+            begun: Cell::new(false),
+            owes: Cell::new(Some(now)),
+        }
+    }
+
+    /// Why the connection has to end, if it has.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get()
+    }
+
+    /// The connection has to end. The first reason counts.
+    pub(super) fn condemn(&self, why: &'static str, code: Reason) {
+        if self.verdict.get().is_none() {
+            self.verdict.set(Some(Verdict { why, code }));
+            if !self.told.replace(true) {
+                self.refuse(why);
+            }
+        }
+    }
+
+    /// Counts a message, or a connection, that is refused.
+    pub(super) fn refuse(&self, why: &'static str) {
+        self.tap.lane.borrow().stats().refuse(why);
+    }
+
+    /// Since when the client owes the rest of a field block, or its first frame.
+    pub(super) fn owes(&self) -> Option<Instant> {
+        self.owes.get()
+    }
+
+    /// We reset this stream: its RST_STREAM is nobody's fault that is not known.
+    pub(super) fn resets(&self, stream: u32) {
+        self.reset.borrow_mut().insert(stream);
+    }
+
+    /// A stream has ended: by its client's reset, or otherwise.
+    pub(super) fn stream_ended(&self, taken_back: bool, lived: Duration) {
+        let mut resets = self.resets.borrow_mut();
+        if !taken_back {
+            resets.earn(1);
+        } else if lived < EARLY && !resets.take(Instant::now) {
+            drop(resets);
+            self.condemn("http2_reset_flood", Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    /// A frame of the client's.
+    pub(super) fn received(&self, frame: Frame) {
+        if !self.begun.replace(true) && (frame.kind, frame.flags & 1) != (SETTINGS, 0) {
+            // RFC 9113 section 3.4: the preface ends with its settings.
+            return self.condemn("http2_preface", Reason::PROTOCOL_ERROR);
+        }
+        match frame.kind {
+            HEADERS => {}
+            DATA if frame.length > 0 => self.control.borrow_mut().earn(1),
+            DATA if frame.flags & END_STREAM != 0 => {}
+            _ => {
+                let calm = self.control.borrow_mut().take(Instant::now);
+                if !calm {
+                    self.condemn("http2_control_flood", Reason::ENHANCE_YOUR_CALM);
+                }
+            }
+        }
+    }
+
+    /// After a read: whether the client is in the middle of a field block.
+    pub(super) fn inside_fields(&self, inside: bool) {
+        match (inside || !self.begun.get(), self.owes.get()) {
+            (true, None) => self.owes.set(Some(Instant::now())),
+            (false, Some(_)) => self.owes.set(None),
+            _ => {}
+        }
+    }
+
+    /// A frame of ours.
+    pub(super) fn sent(&self, frame: Frame) {
+        match frame.kind {
+            DATA | HEADERS => self.control.borrow_mut().earn(CONTROL_EARNED),
+            RST_STREAM => {
+                let ours = self.reset.borrow_mut().remove(&frame.stream);
+                // CANCEL and NO_ERROR are what is said when nobody wants the rest.
+                let quiet = matches!(Reason::from(frame.code), Reason::NO_ERROR | Reason::CANCEL);
+                if !ours && !quiet {
+                    self.refuse(name(frame.code.into()));
+                }
+            }
+            GOAWAY if frame.code != 0 && !self.told.replace(true) => {
+                self.refuse(name(frame.code.into()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the `h2` crate objected to (RFC 9113 section 7).
+fn name(code: Reason) -> &'static str {
+    match code {
+        Reason::PROTOCOL_ERROR => "http2_protocol",
+        Reason::FLOW_CONTROL_ERROR => "http2_flow_control",
+        Reason::STREAM_CLOSED => "http2_stream_closed",
+        Reason::FRAME_SIZE_ERROR => "http2_frame_size",
+        Reason::REFUSED_STREAM => "http2_too_many_streams",
+        Reason::COMPRESSION_ERROR => "http2_compression",
+        Reason::ENHANCE_YOUR_CALM => "http2_flood",
+        _ => "http2_other",
+    }
+}
