@@ -10,7 +10,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -37,6 +37,9 @@ const RESET_RATE: u32 = 50;
 /// A request that lived longer was not sent to be taken back.
 const EARLY: Duration = Duration::from_secs(1);
 
+/// Most streams remembered that have not come to us.
+const MAX_UNSEEN: usize = 1024;
+
 /// One connection's ledger.
 pub(super) struct Ledger {
     tap: Rc<Tap>,
@@ -44,6 +47,10 @@ pub(super) struct Ledger {
     resets: RefCell<Bucket>,
     /// Streams that we have reset, whose RST_STREAM has not passed yet.
     reset: RefCell<HashSet<u32>>,
+    /// Streams begun and not seen by us, in order: what is answered on them, the `h2`
+    /// crate answers.
+    unseen: RefCell<VecDeque<u32>>,
+    last_begun: Cell<u32>,
     verdict: Cell<Option<Verdict>>,
     /// The connection's end has been counted.
     told: Cell<bool>,
@@ -70,6 +77,8 @@ impl Ledger {
             control: RefCell::new(Bucket::new(CONTROL_BURST, CONTROL_RATE, now)),
             resets: RefCell::new(Bucket::new(RESET_BURST, RESET_RATE, now)),
             reset: RefCell::default(),
+            unseen: RefCell::default(),
+            last_begun: Cell::new(0),
             verdict: Cell::new(None),
             told: Cell::new(false),
             begun: Cell::new(false),
@@ -125,7 +134,7 @@ impl Ledger {
             return self.condemn("http2_preface", Reason::PROTOCOL_ERROR);
         }
         match frame.kind {
-            HEADERS => {}
+            HEADERS => self.begun(frame.stream),
             DATA if frame.length > 0 => self.control.borrow_mut().earn(1),
             DATA if frame.flags & END_STREAM != 0 => {}
             _ => {
@@ -135,6 +144,11 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// A stream has come to us.
+    pub(super) fn seen(&self, stream: u32) {
+        self.take_unseen(stream);
     }
 
     /// After a read: whether the client is in the middle of a field block.
@@ -149,8 +163,17 @@ impl Ledger {
     /// A frame of ours.
     pub(super) fn sent(&self, frame: Frame) {
         match frame.kind {
-            DATA | HEADERS => self.control.borrow_mut().earn(CONTROL_EARNED),
+            DATA => self.control.borrow_mut().earn(CONTROL_EARNED),
+            HEADERS => {
+                self.control.borrow_mut().earn(CONTROL_EARNED);
+                if self.take_unseen(frame.stream) {
+                    // The one thing that the crate answers by itself: 431.
+                    self.refuse("head_too_large");
+                    self.resets(frame.stream);
+                }
+            }
             RST_STREAM => {
+                self.take_unseen(frame.stream);
                 let ours = self.reset.borrow_mut().remove(&frame.stream);
                 // CANCEL and NO_ERROR are what is said when nobody wants the rest.
                 let quiet = matches!(Reason::from(frame.code), Reason::NO_ERROR | Reason::CANCEL);
@@ -163,6 +186,24 @@ impl Ledger {
             }
             _ => {}
         }
+    }
+
+    fn begun(&self, stream: u32) {
+        if stream > self.last_begun.get() {
+            self.last_begun.set(stream);
+            let mut unseen = self.unseen.borrow_mut();
+            if unseen.len() == MAX_UNSEEN {
+                // What is ignored after a goodbye is never answered.
+                unseen.pop_front();
+            }
+            unseen.push_back(stream);
+        }
+    }
+
+    fn take_unseen(&self, stream: u32) -> bool {
+        let mut unseen = self.unseen.borrow_mut();
+        let at = unseen.iter().position(|unseen| *unseen == stream);
+        at.is_some_and(|at| unseen.remove(at).is_some())
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn head(parts: Parts, end: bool) -> Result<Http2Request, Malformed> {
         // CONNECT has none.
         None => (Vec::new(), None),
         // The type says `/` where there was no path at all, or only a fragment.
-        Some(target) if *target != "/" && target.as_str() == "/" => {
+        Some(target) if target.as_str() == "/" && *target != PathAndQuery::from_static("/") => {
             return Err(Malformed::bad("target"));
         }
         Some(target) => split(target),

@@ -225,6 +225,7 @@ impl<S: Future<Output = ()>> Server<'_, S> {
         respond: SendResponse<Bytes>,
     ) -> Option<Incoming> {
         let start = self.proxy.tap.now();
+        self.ledger.seen(respond.stream_id().as_u32());
         let (parts, body) = request.into_parts();
         let end = body.is_end_stream();
         let checked = request::head(parts, end).and_then(|head| {
