@@ -4,7 +4,6 @@ use std::{
     future::Future,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -291,6 +290,3 @@ pub(crate) async fn receive(response: Response<RecvStream>) -> Result<Whole, h2:
     let trailers = stream.trailers().await?;
     Ok(Whole { head: Response::from_parts(parts, ()), body, trailers })
 }
-
-/// Long enough for what should not happen to happen.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(100);
