@@ -53,6 +53,10 @@ impl Umbra {
         }
         // An agent's spool, unless the test says where it is.
         umbra.env("XDG_STATE_HOME", dir.path());
+        // One user, whose identity opens what was sealed; but what most tests look at is
+        // what clients sent, so that sealing is for those that say so.
+        umbra.env("XDG_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"));
+        umbra.env("UMBRA_CREDENTIALS", "keep");
         umbra.stdout(File::create(dir.path().join("stdout")).unwrap());
         umbra.stderr(File::create(dir.path().join("stderr")).unwrap());
         Self { command: umbra, dir }

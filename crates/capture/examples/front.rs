@@ -28,6 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_body: 10 << 20,
         max_response_body: 64 << 10,
         key: umbra_capture::KeyBy::Auto,
+        privacy: umbra_capture::Privacy::default(),
+        agent: umbra_capture::new_agent(),
         max_record_body: 900 << 10,
         memory: 128 << 20,
         labels: BTreeMap::new(),

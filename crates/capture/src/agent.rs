@@ -24,6 +24,7 @@ use crate::{
     lane::{Identity, Lane, Losses, Outlet, Queue},
     listener::{Acceptor, Listener},
     recorder::{Lows, Recorder},
+    redactor::Redactor,
     spool::{Spool, Worker as SpoolWorker},
     stats::LaneStats,
     thread::CaptureThread,
@@ -66,6 +67,11 @@ pub enum AgentError {
         /// As far as the others know.
         report: Report,
     },
+}
+
+/// A name for a process that captures, unlike any other: see [`Config::agent`].
+pub fn new_agent() -> [u8; 16] {
+    IdGenerator::new().next(Clock::new().now().wall_ns)
 }
 
 /// Runs an agent on the calling thread until `stop`, then drains it.
@@ -153,7 +159,7 @@ impl Agent {
         config.threads = config.threads.clamp(1, usize::from(u16::MAX));
         let lanes = config.threads as u32 + 1;
         let identity = Identity {
-            agent: IdGenerator::new().next(Clock::new().now().wall_ns),
+            agent: config.agent,
             lanes,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             labels: config.labels.clone(),
@@ -161,6 +167,7 @@ impl Agent {
         let budget = Budget::new(config.memory, config.threads);
         stats.attach_budget(Arc::clone(&budget));
         stats.attach_log(Arc::clone(&queue));
+        stats.attach_keys(config.privacy.seal_keys.clone());
         let spool = config.spool.as_ref().map(|spool| Spool::new(spool, lanes));
         // The spool's thread finds what the log has lost beside the lanes.
         let losses = Arc::new(Losses::new(lanes + u32::from(spool.is_some())));
@@ -284,6 +291,7 @@ impl Agent {
             Arc::clone(&self.identity),
             self.outlet.clone(),
             Arc::clone(&self.lanes[number]),
+            Redactor::new(&self.config.privacy),
         )
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use umbra_record::select::Selection;
 
-use crate::{ClientTls, ServerTls, Sink, SpoolConfig};
+use crate::{ClientTls, Privacy, ServerTls, Sink, SpoolConfig};
 
 /// An agent's settings.
 #[derive(Debug, Clone)]
@@ -34,6 +34,10 @@ pub struct Config {
     pub memory: usize,
     /// What keeps records together, in one partition and in order.
     pub key: KeyBy,
+    /// Which values do not leave the process as they are.
+    pub privacy: Privacy,
+    /// The process that captures, as its records name it: see [`crate::new_agent`].
+    pub agent: [u8; 16],
     /// Copied into each record.
     pub labels: BTreeMap<String, String>,
     /// Capture threads; each is a lane with its own upstream connections.
@@ -67,6 +71,19 @@ pub struct Config {
     /// Where records go while the log does not take them; none: they wait for the
     /// log within the budget, and are lost beyond.
     pub spool: Option<SpoolConfig>,
+}
+
+impl Config {
+    /// Most bytes that a request's body may become when its coding is removed.
+    pub(crate) fn body_limit(&self) -> usize {
+        usize::try_from(self.max_body).unwrap_or(usize::MAX)
+    }
+
+    /// Most bytes of an answer's body that are recorded.
+    pub(crate) fn max_answer_body(&self) -> usize {
+        let most = usize::try_from(self.max_response_body).unwrap_or(usize::MAX);
+        most.min(self.max_record_body)
+    }
 }
 
 /// One upstream service.
@@ -131,6 +148,12 @@ pub enum KeyBy {
     Connection,
     /// Nothing but the request and its answer.
     Request,
+    /// The client's address.
+    Client,
+    /// The value of this header; without it, the connection.
+    Header(String),
+    /// The value of this cookie; without it, the connection.
+    Cookie(String),
 }
 
 /// How much of an answer is recorded.

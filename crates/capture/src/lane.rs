@@ -17,7 +17,7 @@ use umbra_record::{
     pb,
 };
 
-use crate::stats::LaneStats;
+use crate::{redactor::Redactor, stats::LaneStats};
 pub(crate) use flights::{Flight, Flights};
 use gaps::Gaps;
 pub(crate) use ledger::BodyId;
@@ -124,6 +124,7 @@ pub(crate) struct Lane {
     gaps: Gaps,
     gap_partition: u32,
     last_body: u64,
+    redactor: Redactor,
     /// The record being encoded; used again and again.
     buffer: Vec<u8>,
 }
@@ -154,6 +155,7 @@ impl Lane {
         identity: Arc<Identity>,
         outlet: Outlet,
         stats: Arc<LaneStats>,
+        redactor: Redactor,
     ) -> Self {
         Self {
             number,
@@ -164,12 +166,18 @@ impl Lane {
             gaps: Gaps::default(),
             gap_partition: number,
             last_body: 0,
+            redactor,
             buffer: Vec::with_capacity(4096),
         }
     }
 
     pub(crate) fn stats(&self) -> &LaneStats {
         &self.stats
+    }
+
+    /// What takes the secrets out of the lane's messages.
+    pub(crate) fn redactor(&mut self) -> &mut Redactor {
+        &mut self.redactor
     }
 
     /// The process this lane belongs to.
@@ -430,7 +438,7 @@ impl Lane {
             lanes: self.identity.lanes,
             host: self.identity.host.clone(),
             labels: self.identity.labels.clone().into_iter().collect(),
-            rules: Vec::new(),
+            rules: self.redactor.rules().text().to_vec(),
         }
     }
 }

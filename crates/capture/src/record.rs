@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use umbra_record::{
     encode::{PartParts, Pieces, RequestParts, ResponseParts},
-    fields::Fields,
+    fields::{self, Fields},
     pb::{self, Completeness, Failure},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     h1::{BodyKind, Field, FieldKind, Form, RequestHead, ResponseHead, Version},
     lane::{BodyId, Kind, Lane, NotTaken, Tells},
     origin::Origin,
+    redactor::{Aside, Fit, Head, Redactor, Told, Whose},
     tee::Body,
 };
 
@@ -76,6 +77,10 @@ pub(crate) struct RequestRecord {
     /// Where it went.
     pub(crate) upstream: Arc<str>,
     pub(crate) tunnel: bool,
+    /// It is written open, and its body is held until its end.
+    pub(crate) holds_body: bool,
+    /// What was taken out of the body.
+    pub(crate) aside: Aside,
 }
 
 /// What followed of a request that was written open.
@@ -121,6 +126,8 @@ pub(crate) struct AnswerRecord {
     pub(crate) end_after_ns: u64,
     pub(crate) failure: Failure,
     pub(crate) failure_detail: String,
+    /// What was taken out of the body.
+    pub(crate) aside: Aside,
 }
 
 /// The fields of a head, where they lie.
@@ -204,6 +211,23 @@ impl RequestRecord {
         http1.chain(http2.map(|(_, value)| value.as_bytes()))
     }
 
+    /// Bytes of the body, if the head says how many.
+    pub(crate) fn announced_size(&self) -> Option<u64> {
+        match &self.http2 {
+            None => match self.head.body() {
+                BodyKind::None => Some(0),
+                BodyKind::Length(length) => Some(length),
+                _ => None,
+            },
+            Some(head) if !head.has_body => Some(0),
+            Some(head) => {
+                let (_, length) =
+                    head.fields.iter().find(|(name, _)| *name == http::header::CONTENT_LENGTH)?;
+                length.to_str().ok()?.parse().ok()
+            }
+        }
+    }
+
     /// Whether the head announces a body, be it empty.
     pub(crate) fn announces_body(&self) -> bool {
         match &self.http2 {
@@ -229,6 +253,7 @@ impl RequestRecord {
             http2: self.http2.clone(),
             trailers: self.trailers.clone(),
             upstream: Arc::clone(&self.upstream),
+            aside: self.aside.clone(),
             body,
             ..*self
         }
@@ -253,6 +278,9 @@ impl RequestRecord {
         };
         let headers = self.fields();
         let trailers = &self.trailers[..];
+        let head = Head { query: self.query(), fields: &headers, trailers: &trailers };
+        let shown = lane.redactor().head(&self.id, self.start_ns, head, &self.aside);
+        let sealed = self.aside.with(&shown.sealed);
         let session = &*origin.session;
         let message = RequestParts {
             id: self.id,
@@ -265,12 +293,12 @@ impl RequestRecord {
             method: self.method(),
             authority: self.authority(),
             path: self.path(),
-            query: self.query(),
+            query: shown.query(self.query()),
             form: self.form(),
             version: self.version(),
-            headers: &headers,
+            headers: shown.fields(&headers),
             body: self.framed.then_some(body),
-            trailers: &trailers,
+            trailers: shown.trailers(&trailers),
             body_length: self.length,
             body_hash: self.hash,
             completeness: self.completeness,
@@ -280,9 +308,76 @@ impl RequestRecord {
             tls_server_name: &session.tls_server_name,
             alpn: &session.alpn,
             tunnel: self.tunnel,
-            ..RequestParts::default()
+            rule_set: config.privacy.rules.rule_set(),
+            sealed: &sealed,
         };
-        lane.request(origin.place(self.start_ns), &message, body_id)
+        lane.request(origin.place(self.start_ns), &message, body_id)?;
+        lane.stats().redacted(shown.dropped, self.aside.cut);
+        Ok(())
+    }
+
+    /// Takes the secrets out of the body, which may become that large when its coding
+    /// is removed.
+    pub(crate) fn redact_body(&mut self, redactor: &mut Redactor, limit: usize) {
+        let mut told = Told {
+            body: std::mem::take(&mut self.body),
+            length: self.length,
+            hash: self.hash,
+            completeness: self.completeness,
+        };
+        let (id, start_ns, fields) = (&self.id, self.start_ns, self.fields());
+        let whose = Whose { id, start_ns, fields: &fields, limit, head_sealed: None };
+        self.aside = redactor.body(whose, &mut told);
+        (self.body, self.length) = (told.body, told.length);
+        (self.hash, self.completeness) = (told.hash, told.completeness);
+    }
+
+    /// The record is written now, and its body, from which secrets may have to be taken
+    /// as from a whole, at its end: then without a coding, and the head says so.
+    pub(crate) fn hold_body(&mut self) {
+        self.holds_body = true;
+        if fields::first(&self.fields(), "content-encoding").is_some() {
+            self.aside.fit = Fit::Decoded;
+        }
+    }
+
+    /// Takes the secrets out of the body that was held, and out of the trailers; `self`
+    /// is what was written, without them. Gives the values sealed.
+    pub(crate) fn redact_rest(
+        &self,
+        redactor: &mut Redactor,
+        limit: usize,
+        part: &mut PartRecord,
+    ) -> Aside {
+        let Some(end) = &mut part.end else { return Aside::default() };
+        let (id, start_ns, headers) = (&self.id, self.start_ns, self.fields());
+        let head = Head { query: self.query(), fields: &headers, trailers: fields::NONE };
+        // Sealed anew only to know where: the trailers count on.
+        let sealed = redactor.head(id, start_ns, head, &Aside::default()).sealed;
+        let mut aside = Aside::default();
+        if self.holds_body {
+            let mut told = Told {
+                body: std::mem::take(&mut part.body),
+                length: end.length,
+                hash: end.hash,
+                completeness: end.completeness,
+            };
+            let whose = Whose { id, start_ns, fields: &headers, limit, head_sealed: Some(&sealed) };
+            aside = redactor.body(whose, &mut told);
+            (part.body, end.length) = (told.body, told.length);
+            (end.hash, end.completeness) = (told.hash, told.completeness);
+        }
+        let trailers = &end.trailers[..];
+        let all = aside.with(&sealed);
+        let shown = redactor.trailers(id, start_ns, &trailers, &all);
+        let owned = fields::iter(shown.trailers(&trailers))
+            .map(|(name, value)| (name.to_vec(), value.to_vec()))
+            .collect();
+        drop(all);
+        aside.sealed.extend(shown.sealed);
+        aside.dropped += shown.dropped;
+        end.trailers = owned;
+        aside
     }
 
     /// How many parts follow the record at this limit.
@@ -327,7 +422,7 @@ impl AnswerRecord {
         if self.http2.is_some() { pb::Version::Http2 } else { version(self.head.version()) }
     }
 
-    fn fields(&self) -> HeadFields<'_> {
+    pub(crate) fn fields(&self) -> HeadFields<'_> {
         match &self.http2 {
             None => HeadFields::Http1 { bytes: &self.bytes, fields: self.head.field_places() },
             Some(head) => HeadFields::Http2(&head.fields),
@@ -343,14 +438,39 @@ impl AnswerRecord {
             body: std::mem::take(&mut self.body),
             trailers: std::mem::take(&mut self.trailers),
             failure_detail: std::mem::take(&mut self.failure_detail),
+            aside: std::mem::take(&mut self.aside),
             ..*self
         }
     }
 
+    /// Takes the secrets out of the body, which may become that large when its coding
+    /// is removed.
+    pub(crate) fn redact_body(&mut self, redactor: &mut Redactor, limit: usize) {
+        let mut told = Told {
+            body: std::mem::take(&mut self.body),
+            length: self.length,
+            hash: self.hash,
+            completeness: self.completeness,
+        };
+        let (id, start_ns, fields) = (&self.id, self.start_ns, self.fields());
+        let whose = Whose { id, start_ns, fields: &fields, limit, head_sealed: None };
+        self.aside = redactor.body(whose, &mut told);
+        (self.body, self.length) = (told.body, told.length);
+        (self.hash, self.completeness) = (told.hash, told.completeness);
+    }
+
     /// Hands the record to the log.
-    pub(crate) fn write(&self, lane: &mut Lane, origin: &Origin) -> Result<(), NotTaken> {
+    pub(crate) fn write(
+        &self,
+        lane: &mut Lane,
+        origin: &Origin,
+        config: &Config,
+    ) -> Result<(), NotTaken> {
         let headers = self.fields();
         let trailers = &self.trailers[..];
+        let head = Head { query: None, fields: &headers, trailers: &trailers };
+        let shown = lane.redactor().head(&self.id, self.start_ns, head, &self.aside);
+        let sealed = self.aside.with(&shown.sealed);
         let mut message = ResponseParts {
             id: self.id,
             request_start_ns: self.start_ns,
@@ -358,6 +478,8 @@ impl AnswerRecord {
             failure: self.failure,
             failure_detail: &self.failure_detail,
             completeness: self.completeness,
+            rule_set: config.privacy.rules.rule_set(),
+            sealed: &sealed,
             ..ResponseParts::default()
         };
         if self.has_head() {
@@ -365,9 +487,9 @@ impl AnswerRecord {
                 status: self.status(),
                 reason: self.reason(),
                 version: self.version(),
-                headers: &headers,
+                headers: shown.fields(&headers),
                 body: self.framed.then_some(&self.body as &dyn Pieces),
-                trailers: &trailers,
+                trailers: shown.trailers(&trailers),
                 body_length: self.length,
                 body_hash: self.hash,
                 head_after_ns: self.head_after_ns,
@@ -378,6 +500,7 @@ impl AnswerRecord {
         let encode = |out: &mut Vec<u8>| message.encode(out);
         let place = origin.place(self.start_ns);
         lane.append(place, Kind::Response, &self.id, Tells::Nothing, encode)?;
+        lane.stats().redacted(shown.dropped, self.aside.cut);
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     lane::{BodyId, Lane, NotTaken},
     origin::Origin,
     record::{AnswerRecord, PartEnd, PartRecord, RequestRecord, parts_of, write_part},
+    redactor::Aside,
     tee::Body,
 };
 
@@ -85,6 +86,15 @@ struct Open {
     body: Option<BodyId>,
     next: u32,
     failed: bool,
+    /// What was written, if secrets have to be taken out of what follows.
+    head: Option<Head>,
+}
+
+/// The head of a request that was written open.
+#[derive(Debug)]
+struct Head {
+    record: Box<RequestRecord>,
+    _charge: DetachedCharge,
 }
 
 /// An `aborted` part to be written.
@@ -201,26 +211,36 @@ impl Recorder {
         let Job { origin, work, charge } = job;
         self.current = work.begins_request();
         match work {
-            Work::Request(record) => self.request(&origin, &record, false),
-            Work::Open(record) => self.request(&origin, &record, true),
+            Work::Request(record) => self.request(&origin, record, charge, false),
+            Work::Open(record) => self.request(&origin, record, charge, true),
             Work::Part(part) => self.part(&origin, *part),
             // Nobody could use it.
             Work::Answer(record) if origin.lost_there.is(record.number) => {}
-            Work::Answer(record) => {
-                let taken = self.patiently(|lane| record.write(lane, &origin));
+            Work::Answer(mut record) => {
+                let config = Arc::clone(&self.config);
+                record.redact_body(self.lane.redactor(), config.max_answer_body());
+                let taken = self.patiently(|lane| record.write(lane, &origin, &config));
                 if let Err(not) = taken {
                     self.lane.stats().lose_answer(not.reason);
                 }
             }
         }
         self.current = None;
-        drop(charge);
         // From here on the connection's capture thread may write by itself again.
         origin.pending.fetch_sub(1, Ordering::Release);
     }
 
-    fn request(&mut self, origin: &Arc<Origin>, record: &RequestRecord, open: bool) {
+    fn request(
+        &mut self,
+        origin: &Arc<Origin>,
+        mut record: Box<RequestRecord>,
+        charge: DetachedCharge,
+        open: bool,
+    ) {
         let config = Arc::clone(&self.config);
+        if !open {
+            record.redact_body(self.lane.redactor(), config.body_limit());
+        }
         let limit = config.max_record_body.max(1);
         let parts = record.parts(limit);
         let announced = if open { 0 } else { parts };
@@ -240,7 +260,12 @@ impl Recorder {
             self.parts(origin, &parts, &mut written, end);
         }
         if open {
-            self.open.insert(record.id, written);
+            let id = record.id;
+            if !self.lane.redactor().rules().is_nothing() {
+                record.body = Body::default();
+                written.head = Some(Head { record, _charge: charge });
+            }
+            self.open.insert(id, written);
         } else {
             self.end_body(origin, &written);
         }
@@ -260,9 +285,14 @@ impl Recorder {
         self.owe(origin, lost.id, lost.start_ns, open.next);
     }
 
-    fn part(&mut self, origin: &Arc<Origin>, part: PartRecord) {
+    fn part(&mut self, origin: &Arc<Origin>, mut part: PartRecord) {
         let mut open =
             self.open.remove(&part.id).unwrap_or(Open { failed: true, ..Open::default() });
+        let mut aside = Aside::default();
+        if let (Some(head), false) = (&open.head, open.failed) {
+            let limit = self.config.body_limit();
+            aside = head.record.redact_rest(self.lane.redactor(), limit, &mut part);
+        }
         if !open.failed {
             let parts = Parts { id: part.id, start_ns: part.start_ns, body: &part.body, from: 0 };
             self.parts(origin, &parts, &mut open, None);
@@ -272,7 +302,7 @@ impl Recorder {
             return;
         };
         if !open.failed {
-            self.close(origin, part.id, part.start_ns, &open, &end);
+            self.close(origin, part.id, part.start_ns, &open, &end, &aside);
         }
         self.end_body(origin, &open);
     }
@@ -322,6 +352,7 @@ impl Recorder {
         start_ns: u64,
         open: &Open,
         end: &PartEnd,
+        aside: &Aside,
     ) {
         if let Some(reason) = end.lost {
             self.lose_body(origin, open, Lost { id, start_ns, reason });
@@ -338,11 +369,13 @@ impl Recorder {
             trailers: &trailers,
             body_length: end.length,
             body_hash: end.hash,
+            sealed: &aside.sealed,
             ..PartParts::default()
         };
         let taken = self.patiently(|lane| write_part(lane, origin, start_ns, &part, open.body));
-        if let Err(not) = taken {
-            self.lose_body(origin, open, Lost { id, start_ns, reason: not.reason });
+        match taken {
+            Ok(()) => self.lane.stats().redacted(aside.dropped, aside.cut),
+            Err(not) => self.lose_body(origin, open, Lost { id, start_ns, reason: not.reason }),
         }
     }
 

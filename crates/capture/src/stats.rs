@@ -17,7 +17,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use umbra_log::AppendTimes;
 
-use crate::{ServerTls, budget::Budget, lane::Queue, spool::Spool};
+use crate::{ServerTls, budget::Budget, keys::SealKeys, lane::Queue, spool::Spool};
 
 /// A handle on an agent's counters; clones see the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,13 @@ pub struct Snapshot {
     pub lost: BTreeMap<String, u64>,
     /// Answers that should be in the log and are not, by reason.
     pub answers_lost: BTreeMap<String, u64>,
+    /// Values that were to be sealed or hashed and were dropped, for want of a key or of
+    /// room in the record.
+    pub redaction_dropped: u64,
+    /// Bodies cut because not all of them could be looked at for secrets.
+    pub redaction_cut: u64,
+    /// How often a data key could not be put into the log's key store.
+    pub keys_failed: u64,
     /// Messages refused for what is wrong with them, by reason.
     pub refused: BTreeMap<String, u64>,
     /// Bytes the tee holds now.
@@ -98,6 +105,7 @@ struct Shared {
     spool: Mutex<Option<Arc<Spool>>>,
     log: Mutex<Option<Log>>,
     tls: Mutex<Option<ServerTls>>,
+    keys: Mutex<Option<SealKeys>>,
 }
 
 struct Log(Arc<dyn Queue>);
@@ -119,6 +127,8 @@ pub(crate) struct LaneStats {
     recorded: Count,
     pub(crate) not_selected: Count,
     pub(crate) connections: Count,
+    pub(crate) redaction_dropped: Count,
+    pub(crate) redaction_cut: Count,
     pub(crate) upstream: Histogram,
     lost: Mutex<BTreeMap<&'static str, u64>>,
     answers_lost: Mutex<BTreeMap<&'static str, u64>>,
@@ -158,6 +168,8 @@ impl Stats {
             sum.recorded += lane.recorded.get();
             sum.not_selected += lane.not_selected.get();
             sum.connections += lane.connections.get();
+            sum.redaction_dropped += lane.redaction_dropped.get();
+            sum.redaction_cut += lane.redaction_cut.get();
             add(&mut sum.lost, &lane.lost());
             add(&mut sum.answers_lost, &lock(&lane.answers_lost));
             add(&mut sum.refused, &lock(&lane.refused));
@@ -171,6 +183,7 @@ impl Stats {
                 [&stats.reloaded, &stats.failed, &stats.expires].map(|n| n.load(Ordering::Relaxed));
             TlsSnapshot { reloaded, failed, expires }
         });
+        sum.keys_failed = lock(&self.shared.keys).as_ref().map_or(0, SealKeys::failures);
         if let Some(spool) = &*lock(&self.shared.spool) {
             let stats = &spool.stats;
             sum.spool_bytes = stats.bytes.load(Ordering::Relaxed);
@@ -197,6 +210,10 @@ impl Stats {
 
     pub(crate) fn attach_tls(&self, tls: ServerTls) {
         *lock(&self.shared.tls) = Some(tls);
+    }
+
+    pub(crate) fn attach_keys(&self, keys: Option<SealKeys>) {
+        *lock(&self.shared.keys) = keys;
     }
 
     pub(crate) fn attach_log(&self, log: Arc<dyn Queue>) {
@@ -231,6 +248,16 @@ impl LaneStats {
 
     pub(crate) fn recorded_total(&self) -> u64 {
         self.recorded.get()
+    }
+
+    /// A message was recorded of which values were dropped, or the body cut.
+    pub(crate) fn redacted(&self, dropped: u64, cut: bool) {
+        if dropped > 0 {
+            self.redaction_dropped.add(dropped);
+        }
+        if cut {
+            self.redaction_cut.add(1);
+        }
     }
 
     pub(crate) fn lose(&self, reason: &'static str, requests: u64) {

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc::Sender},
 };
 
-use umbra_record::{id::IdGenerator, marker, select::RequestView};
+use umbra_record::{fields, id::IdGenerator, marker, select::RequestView};
 
 use crate::{
     Config, KeyBy,
@@ -83,24 +83,54 @@ impl Tap {
     }
 
     /// Where a request's records go, if not with those of its connection.
-    pub(crate) fn keyed(&self, connection: &Origin, record: &RequestRecord) -> Option<Arc<Origin>> {
-        let by_request = match self.config.key {
-            KeyBy::Connection => false,
-            KeyBy::Request => true,
-            KeyBy::Auto => record.is_http2(),
+    /// One with the same key as the `last` on the connection goes behind it.
+    pub(crate) fn keyed(
+        &self,
+        connection: &Origin,
+        last: &Arc<Origin>,
+        record: &RequestRecord,
+    ) -> Option<Arc<Origin>> {
+        let key = match &self.config.key {
+            KeyBy::Auto if record.is_http2() => Some(record.id),
+            KeyBy::Auto | KeyBy::Connection => None,
+            KeyBy::Request => Some(record.id),
+            KeyBy::Client => self.key_of("client", connection.session.client.as_bytes()),
+            KeyBy::Header(name) => {
+                let fields = record.fields();
+                fields::first(&fields, name).and_then(|value| self.key_of("header", value))
+            }
+            KeyBy::Cookie(name) => {
+                let fields = record.fields();
+                fields::cookie(&fields, name).and_then(|value| self.key_of("cookie", value))
+            }
         };
-        by_request.then(|| {
-            let [.., a, b, c, d] = record.id;
-            let partitions = self.lane.borrow().partitions();
-            let partition = u32::from_be_bytes([a, b, c, d]) % partitions;
-            Arc::new(connection.keyed(record.id, partition))
-        })
+        let key = key?;
+        if last.key == key {
+            return Some(Arc::clone(last));
+        }
+        let [.., a, b, c, d] = key;
+        let partitions = self.lane.borrow().partitions();
+        let partition = u32::from_be_bytes([a, b, c, d]) % partitions;
+        Some(Arc::new(connection.keyed(key, partition)))
+    }
+
+    /// A key from what a client says, which it does not show.
+    fn key_of(&self, kind: &str, value: &[u8]) -> Option<[u8; 16]> {
+        let hash_key = self.config.privacy.hash_key.as_ref()?;
+        (!value.is_empty()).then(|| hash_key.tag(kind, value))
+    }
+
+    /// Whether the body of such a request has to be looked at for secrets.
+    pub(crate) fn concerns_body(&self, record: &RequestRecord) -> bool {
+        record.framed && self.config.privacy.rules.concerns_body(&record.fields())
     }
 
     /// Records a request that has ended, and may take its body.
     pub(crate) fn request(&self, origin: &Arc<Origin>, record: &mut RequestRecord, charge: Charge) {
         let mut without_budget = "tee_full";
-        if self.is_inline(origin, record.body.len()) {
+        let looked_at = record.body.len() > 0 && self.concerns_body(record);
+        if !looked_at && self.is_inline(origin, record.body.len()) {
+            record.redact_body(self.lane.borrow_mut().redactor(), 0);
             let taken = record.write(&mut self.lane.borrow_mut(), origin, &self.config, 0, None);
             match taken {
                 Ok(()) => return,
@@ -149,13 +179,16 @@ impl Tap {
 
     /// Records an answer that has ended.
     pub(crate) fn answer(&self, origin: &Arc<Origin>, record: &mut AnswerRecord, charge: Charge) {
-        let inline = self.is_inline(origin, record.body.len());
+        let looked_at =
+            record.body.len() > 0 && self.config.privacy.rules.concerns_body(&record.fields());
+        let inline = !looked_at && self.is_inline(origin, record.body.len());
         if origin.lost_here.is(record.number) || origin.lost_there.is(record.number) {
             return;
         }
         if inline {
             let mut lane = self.lane.borrow_mut();
-            match record.write(&mut lane, origin) {
+            record.redact_body(lane.redactor(), 0);
+            match record.write(&mut lane, origin, &self.config) {
                 Ok(()) => return,
                 Err(not) if not.later => {}
                 Err(not) => return lane.stats().lose_answer(not.reason),
@@ -213,5 +246,6 @@ fn view<'a>(
         headers,
         peer: &origin.session.peer,
         id: &record.id,
+        size: record.announced_size(),
     }
 }

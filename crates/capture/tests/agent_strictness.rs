@@ -244,6 +244,8 @@ fn config(upstream: SocketAddr) -> Config {
         max_body: 1 << 20,
         max_response_body: 1 << 16,
         key: umbra_capture::KeyBy::Auto,
+        privacy: umbra_capture::Privacy::default(),
+        agent: umbra_capture::new_agent(),
         max_record_body: 1 << 16,
         memory: 16 << 20,
         labels: BTreeMap::new(),

@@ -78,6 +78,7 @@ fn main() {
         headers: &headers,
         peer: "10.0.0.1:50000",
         id: &[7; 16],
+        size: None,
     };
     time("select by host, path and sample", || {
         black_box(selection.decide(black_box(&view)).is_selected());

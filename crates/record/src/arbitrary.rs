@@ -110,7 +110,7 @@ pub(crate) fn response() -> impl Strategy<Value = pb::Response> {
 
 pub(crate) fn part() -> impl Strategy<Value = pb::BodyPart> {
     let fields = (id(), any::<u32>(), bytes(), any::<bool>(), any::<bool>(), 0..4i32, headers());
-    (fields, number(), hash()).prop_map(|(fields, body_length, body_hash)| {
+    (fields, number(), hash(), sealed()).prop_map(|(fields, body_length, body_hash, sealed)| {
         let (id, index, data, last, aborted, completeness, trailers) = fields;
         pb::BodyPart {
             id,
@@ -122,6 +122,7 @@ pub(crate) fn part() -> impl Strategy<Value = pb::BodyPart> {
             trailers,
             body_length,
             body_hash,
+            sealed,
         }
     })
 }

@@ -327,6 +327,7 @@ pub struct PartParts<'a> {
     pub trailers: &'a dyn Fields,
     pub body_length: u64,
     pub body_hash: Option<[u8; 16]>,
+    pub sealed: &'a [pb::Sealed],
 }
 
 impl PartParts<'_> {
@@ -353,6 +354,7 @@ impl Default for PartParts<'_> {
             trailers: fields::NONE,
             body_length: 0,
             body_hash: None,
+            sealed: &[],
         }
     }
 }
@@ -370,6 +372,7 @@ impl wire::Fields for PartParts<'_> {
         out.headers(7, self.trailers);
         out.uint(8, self.body_length);
         out.bytes(9, self.body_hash.as_ref().map_or(&[], |hash| hash));
+        out.sealed(10, self.sealed);
     }
 }
 

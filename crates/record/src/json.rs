@@ -109,6 +109,7 @@ fn of_part(part: &pb::BodyPart) -> Map<String, Value> {
     if part.body_length > 0 {
         put("body_length", part.body_length.into());
     }
+    sealed(&mut put, &part.sealed);
     complete(&mut put, part.completeness());
     out
 }

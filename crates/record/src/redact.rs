@@ -37,6 +37,12 @@ pub const CREDENTIALS: &[&str] =
 /// fit into a record. What is beyond is dropped.
 pub const MAX_SEALED: usize = 256;
 
+/// Most bytes that the sealed values of one message take, with what belongs to them.
+pub const MAX_SEALED_BYTES: usize = 256 << 10;
+
+/// What a sealed value takes beside itself and its place: nonce, tag, name of the key.
+const SEALED_COST: usize = 96;
+
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -96,10 +102,17 @@ pub struct Secrets<'a> {
     /// For values to be hashed; without it they are dropped.
     pub hash: Option<&'a HashKey>,
     /// For values to be sealed; without it they are dropped, and so is what is beyond
-    /// [`MAX_SEALED`].
+    /// [`MAX_SEALED`] and [`MAX_SEALED_BYTES`].
     pub sealer: Option<&'a mut Sealer>,
     /// Values sealed so far, for the record.
     pub sealed: Vec<pb::Sealed>,
+    /// Values that were to be hashed or sealed and were dropped instead, for want of a
+    /// key or of room.
+    pub dropped: u64,
+    /// How many were sealed before, in other parts of the message.
+    before: usize,
+    /// Bytes that all of them take.
+    taken: usize,
     /// How many of them stood at each place.
     occurrences: HashMap<String, u32>,
 }
@@ -247,6 +260,17 @@ impl HashKey {
         Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
+    /// A key of this kind for what belongs to a value, of which it shows nothing.
+    pub fn tag(&self, kind: &str, value: &[u8]) -> [u8; 16] {
+        let mut mac = self.0.clone();
+        mac.update(b"umbra-key\0");
+        mac.update(kind.as_bytes());
+        mac.update(&[0]);
+        mac.update(value);
+        let digest = mac.finalize().into_bytes();
+        std::array::from_fn(|at| digest[at])
+    }
+
     /// What stands in place of a value: HMAC-SHA-256, cut to 128 bits.
     fn hash(&self, value: &[u8]) -> Vec<u8> {
         let mut mac = self.0.clone();
@@ -266,24 +290,51 @@ impl fmt::Debug for HashKey {
 impl<'a> Secrets<'a> {
     /// Of the request with this id, or the answer to it.
     pub fn new(id: &'a [u8], hash: Option<&'a HashKey>, sealer: Option<&'a mut Sealer>) -> Self {
-        Self { id, hash, sealer, sealed: Vec::new(), occurrences: HashMap::new() }
+        Self {
+            id,
+            hash,
+            sealer,
+            sealed: Vec::new(),
+            dropped: 0,
+            before: 0,
+            taken: 0,
+            occurrences: HashMap::new(),
+        }
+    }
+
+    /// Goes on after a part of the message of which these values were sealed.
+    #[must_use]
+    pub fn after(mut self, sealed: &[pb::Sealed]) -> Self {
+        for one in sealed {
+            *self.occurrences.entry(one.place.clone()).or_default() += 1;
+            self.taken += one.ciphertext.len() + one.place.len() + SEALED_COST;
+        }
+        self.before += sealed.len();
+        self
     }
 
     /// Does to a value what the rule says. `place` names where it stands, and
     /// `plain` is what is hashed and sealed.
     fn edit(&mut self, action: Action, place: impl FnOnce() -> String, plain: &[u8]) -> Edit {
+        let has_room = self.before + self.sealed.len() < MAX_SEALED
+            && self.taken + plain.len() + SEALED_COST <= MAX_SEALED_BYTES;
         match (action, self.hash, &mut self.sealer) {
             (Action::Keep, ..) => Edit::Keep,
+            (Action::Drop, ..) => Edit::Remove,
             (Action::Hash, Some(key), _) => Edit::With(key.hash(plain)),
-            (Action::Seal, _, Some(sealer)) if self.sealed.len() < MAX_SEALED => {
+            (Action::Seal, _, Some(sealer)) if has_room => {
                 let place = place();
+                self.taken += plain.len() + place.len() + SEALED_COST;
                 let next = self.occurrences.entry(place.clone()).or_default();
                 self.sealed.push(sealer.seal(self.id, place, *next, plain));
                 *next += 1;
                 Edit::With(crate::seal::PLACEHOLDER.to_vec())
             }
             // Without its key, or without room, a value must not pass.
-            _ => Edit::Remove,
+            (Action::Hash | Action::Seal, ..) => {
+                self.dropped += 1;
+                Edit::Remove
+            }
         }
     }
 }

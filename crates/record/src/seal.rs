@@ -69,6 +69,17 @@ impl DataKey {
         Ok(Self { id, secret })
     }
 
+    /// A new key for what is captured on the day (UTC) of this moment. Its name is that
+    /// day and what tells it from other keys of the day: `2026-11-22.9f86d081884c7d65`.
+    ///
+    /// # Errors
+    /// If the operating system gives no randomness.
+    pub fn for_day(at_ns: u64) -> Result<Self, getrandom::Error> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)?;
+        Self::generate(format!("{}.{:016x}", day(at_ns), u64::from_be_bytes(random)))
+    }
+
     /// A key as it was before it was wrapped.
     pub fn from_parts(id: String, secret: [u8; 32]) -> Self {
         Self { id, secret }
@@ -162,6 +173,13 @@ impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opener").field("keys", &self.keys.len()).finish()
     }
+}
+
+/// The day (UTC) of a moment, `2026-11-22`.
+fn day(at_ns: u64) -> String {
+    let second = i64::try_from(at_ns / 1_000_000_000).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%Y-%m-%d").to_string()
 }
 
 /// What a sealed value is bound to: moved elsewhere it does not open.

@@ -1,5 +1,5 @@
-//! Which requests are meant: by method, host, path and header, and a stable
-//! sample of them. The same rules serve capture and replay; what becomes of a
+//! Which requests are meant: by method, host, path, header, content type and size, and
+//! a stable sample of them. The same rules serve capture and replay; what becomes of a
 //! request that is not meant is theirs to say.
 
 mod pattern;
@@ -8,7 +8,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::{
     authority,
@@ -39,6 +39,15 @@ pub struct Rules {
     pub headers: Vec<String>,
     /// `--skip-header`.
     pub skip_headers: Vec<String>,
+    /// `--content-type application/json`, `image/*`; compared without case and without
+    /// parameters.
+    pub content_types: Vec<String>,
+    /// `--skip-content-type`.
+    pub skip_content_types: Vec<String>,
+    /// `--min-size`: least bytes of a body.
+    pub min_size: Option<u64>,
+    /// `--max-size`: most bytes of a body.
+    pub max_size: Option<u64>,
     /// `--percent`: 0 to 100 in steps of 0.0001.
     pub percent: Option<String>,
     /// `--percent-by id|header:X|cookie:X|client`.
@@ -77,6 +86,9 @@ enum Test {
     Host { pattern: Pattern, with_port: bool },
     Path(Pattern),
     Header(HeaderPattern),
+    ContentType(Pattern),
+    MinSize(u64),
+    MaxSize(u64),
 }
 
 /// A request as selection sees it.
@@ -96,6 +108,9 @@ pub struct RequestView<'a> {
     pub peer: &'a str,
     /// The request's id.
     pub id: &'a [u8],
+    /// Bytes of its body; `None` while that is not known, which no rule about sizes
+    /// minds.
+    pub size: Option<u64>,
 }
 
 impl<'a> From<&'a pb::Request> for RequestView<'a> {
@@ -108,6 +123,7 @@ impl<'a> From<&'a pb::Request> for RequestView<'a> {
             headers: &request.headers,
             peer: &request.peer,
             id: &request.id,
+            size: Some(request.body_length),
         }
     }
 }
@@ -171,11 +187,24 @@ impl Selection {
             ("host", &rules.hosts, &rules.skip_hosts),
             ("path", &rules.paths, &rules.skip_paths),
             ("header", &rules.headers, &rules.skip_headers),
+            ("content-type", &rules.content_types, &rules.skip_content_types),
         ] {
             let among = compile(flag, flag, typed, &mut problems);
             compiled.among.extend(alternatives(among));
             let skip_flag = format!("skip-{flag}");
             compiled.skip.extend(compile(flag, &skip_flag, skipped, &mut problems));
+        }
+        for (flag, size, test) in [
+            ("min-size", rules.min_size, Test::MinSize as fn(u64) -> Test),
+            ("max-size", rules.max_size, Test::MaxSize),
+        ] {
+            let rule = |size| Rule { typed: format!("--{flag} {size}"), test: test(size) };
+            compiled.among.extend(size.map(|size| vec![rule(size)]));
+        }
+        if let (Some(min), Some(max)) = (rules.min_size, rules.max_size)
+            && min > max
+        {
+            problems.push(format!("--min-size {min} is more than --max-size {max}"));
         }
         let by = rules.percent_by.as_deref();
         match Sample::parse(rules.percent.as_deref(), by, stage) {
@@ -193,6 +222,19 @@ impl Selection {
     /// Whether everything is selected, so that nobody needs to build a view.
     pub fn selects_all(&self) -> bool {
         self.compiled.is_none()
+    }
+
+    /// Least and most bytes of a body that the rules about sizes allow.
+    pub fn sizes(&self) -> RangeInclusive<u64> {
+        let mut sizes = (0, u64::MAX);
+        for rule in self.compiled.iter().flat_map(|compiled| compiled.among.iter().flatten()) {
+            match rule.test {
+                Test::MinSize(least) => sizes.0 = least,
+                Test::MaxSize(most) => sizes.1 = most,
+                _ => {}
+            }
+        }
+        sizes.0..=sizes.1
     }
 
     /// Whether this request is selected, or what decided that it is not.
@@ -247,6 +289,7 @@ impl Test {
                 Ok(Self::Host { pattern: Pattern::host(typed)?, with_port })
             }
             "path" => Ok(Self::Path(Pattern::path(typed)?)),
+            "content-type" => Ok(Self::ContentType(Pattern::content_type(typed)?)),
             _ => Ok(Self::Header(HeaderPattern::parse(typed)?)),
         }
     }
@@ -269,6 +312,12 @@ impl Test {
             Self::Header(header) => {
                 fields::all(view.headers, &header.name).any(|value| header.matches(value))
             }
+            Self::ContentType(pattern) => fields::all(view.headers, "content-type").any(|value| {
+                let end = memchr::memchr(b';', value).unwrap_or(value.len());
+                pattern.matches(value[..end].trim_ascii())
+            }),
+            Self::MinSize(least) => view.size.is_none_or(|size| size >= *least),
+            Self::MaxSize(most) => view.size.is_none_or(|size| size <= *most),
         }
     }
 }

@@ -132,6 +132,7 @@ fn bodies() -> Vec<Body> {
         trailers: vec![header(b"T", b"1")],
         body_length: 9,
         body_hash: vec![7; 16].into(),
+        sealed: Vec::new(),
     };
     let unanswered = pb::Response {
         id: id(2).into(),

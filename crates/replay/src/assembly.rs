@@ -55,6 +55,8 @@ pub(crate) struct Whole {
     pub pieces: Vec<Bytes>,
     /// What the request's record could not say; empty if it could.
     pub trailers: Vec<pb::Header>,
+    /// Taken out of body and trailers, beside what the request's record says.
+    pub sealed: Vec<pb::Sealed>,
     /// The agent cut the body, which the request's record could not say: the length
     /// of the whole.
     pub cut: Option<u64>,
@@ -184,6 +186,7 @@ impl Assembly {
                 ticket,
                 pieces: one.pieces,
                 trailers: part.trailers,
+                sealed: part.sealed,
                 cut: cut.then_some(part.body_length),
             });
             return whole.map_or(Joined::NotWanted, Joined::Whole);

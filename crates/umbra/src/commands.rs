@@ -11,6 +11,7 @@ mod jobs;
 mod log_cat;
 mod log_info;
 mod mirror;
+mod privacy;
 mod records;
 mod replay;
 pub(crate) mod report;

@@ -4,8 +4,10 @@
 
 mod capture;
 mod compare;
+pub(crate) mod home;
 mod kafka;
 mod planned;
+mod privacy;
 mod replay;
 mod target;
 mod upstream;
@@ -80,6 +82,8 @@ fn log_writing(settings: &mut Settings, options: &mut LogOptions) {
 /// The selection of requests. `stage` salts the sample, so that a sample of a
 /// sample is one.
 pub(crate) fn selection(settings: &mut Settings, stage: &str) -> Selection {
+    let min_size = settings.read("min-size", values::size);
+    let max_size = settings.read("max-size", values::size);
     let texts = |name: &str| settings.texts(name).to_vec();
     let rules = Rules {
         methods: texts("method"),
@@ -90,6 +94,10 @@ pub(crate) fn selection(settings: &mut Settings, stage: &str) -> Selection {
         skip_paths: texts("skip-path"),
         headers: texts("header"),
         skip_headers: texts("skip-header"),
+        content_types: texts("content-type"),
+        skip_content_types: texts("skip-content-type"),
+        min_size,
+        max_size,
         percent: settings.text("percent").map(str::to_owned),
         percent_by: settings.text("percent-by").map(str::to_owned),
     };

@@ -40,6 +40,24 @@ impl Collector for Metrics {
             "Answers that could not be recorded",
             &now.answers_lost,
         )?;
+        counter(
+            out,
+            "umbra_capture_redaction_dropped",
+            "Values dropped instead of sealed or hashed, for want of a key or of room",
+            now.redaction_dropped,
+        )?;
+        counter(
+            out,
+            "umbra_capture_redaction_cut",
+            "Bodies cut because not all of them could be looked at for secrets",
+            now.redaction_cut,
+        )?;
+        counter(
+            out,
+            "umbra_capture_keys_failed",
+            "Attempts to keep a data key with the log that failed",
+            now.keys_failed,
+        )?;
         by_reason(out, "umbra_capture_refused", "Messages refused as not HTTP", &now.refused)?;
         gauge(out, "umbra_capture_tee_bytes", "Bytes held for the log", now.tee_bytes)?;
         gauge(out, "umbra_capture_spool_bytes", "Bytes in the spool", now.spool_bytes)?;

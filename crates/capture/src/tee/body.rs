@@ -2,6 +2,8 @@
 //! copied, because a slice of them would pin a whole read buffer; large ones are
 //! shared. Everything kept is charged to the budget.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use umbra_record::{encode::Pieces, hash};
 
@@ -53,6 +55,15 @@ impl Body {
         self.len
     }
 
+    /// All of it in one piece.
+    pub(crate) fn contiguous(&self) -> Cow<'_, [u8]> {
+        match &self.pieces[..] {
+            [] => Cow::Borrowed(&self.tail),
+            [one] if self.tail.is_empty() => Cow::Borrowed(one),
+            _ => Cow::Owned(self.slices(0, self.len).concat()),
+        }
+    }
+
     fn copy(&mut self, frame: &[u8]) {
         self.tail.extend_from_slice(frame);
         self.len += frame.len();
@@ -89,6 +100,12 @@ impl Body {
             start = end;
         }
         slices
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { len: bytes.len(), pieces: vec![bytes.into()], tail: BytesMut::new() }
     }
 }
 

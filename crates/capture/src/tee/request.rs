@@ -1,21 +1,24 @@
 //! The tee of a connection's requests, one after the other. Whatever ends a
 //! request, even the drop of its connection, gives it to the log or counts it.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{ops::RangeInclusive, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use umbra_record::pb::Completeness;
 
-use super::body::{BodyCopy, Copied};
+use super::body::{Body, BodyCopy, Copied};
 use crate::{
     clock::Moment,
     h1::{Fields, RequestHead},
     lane::Flight,
     origin::Origin,
     record::{Http2Request, PartEnd, PartRecord, RequestRecord, Trailers, owned_trailers},
+    redactor::Aside,
     tap::Tap,
 };
+
+const ANY_SIZE: RangeInclusive<u64> = 0..=u64::MAX;
 
 /// Keeps the request at hand. Belongs to one connection.
 pub(crate) struct RequestTee {
@@ -31,6 +34,8 @@ pub(crate) struct RequestTee {
     ended: bool,
     flight: Option<Flight>,
     next_number: u64,
+    /// Of bodies that are meant; any, if the head said how large it is.
+    sizes: RangeInclusive<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,7 @@ impl RequestTee {
             ended: false,
             flight: None,
             next_number: 0,
+            sizes: ANY_SIZE,
         }
     }
 
@@ -121,10 +127,16 @@ impl RequestTee {
         record.framed = record.announces_body();
         record.trailers.clear();
         record.tunnel = false;
+        record.holds_body = false;
+        record.aside = Aside::default();
         self.start = start;
         self.ended = false;
+        self.sizes = match record.announced_size() {
+            Some(_) => ANY_SIZE,
+            None => self.tap.config.selection.sizes(),
+        };
         let selected = self.tap.selects(&self.connection, record);
-        match self.tap.keyed(&self.connection, record) {
+        match self.tap.keyed(&self.connection, &self.origin, record) {
             Some(origin) => self.origin = origin,
             None if Arc::ptr_eq(&self.origin, &self.connection) => {}
             None => self.origin = Arc::clone(&self.connection),
@@ -170,6 +182,10 @@ impl RequestTee {
 
     /// Takes the next body bytes; `shared` are the same, if they can be shared.
     pub(crate) fn data(&mut self, frame: &[u8], shared: Option<Bytes>) {
+        let length = self.copy.length().saturating_add(frame.len() as u64);
+        if self.state == State::Recording && length > *self.sizes.end() {
+            return self.leave_out();
+        }
         let over = match self.state {
             State::Idle | State::GivenUp(_) | State::Open { lost: Some(_) } => return,
             State::Recording | State::Open { lost: None } => {
@@ -187,7 +203,10 @@ impl RequestTee {
                 // It will never be written, so no Mark has to wait for it.
                 self.flight = None;
             }
-            State::Open { .. } if self.copy.body.len() >= self.tap.config.max_record_body => {
+            State::Open { .. }
+                if !self.record.holds_body
+                    && self.copy.body.len() >= self.tap.config.max_record_body =>
+            {
                 self.write_part(None);
             }
             _ => {}
@@ -229,7 +248,14 @@ impl RequestTee {
             // Only the question whether it becomes a tunnel kept it.
             return self.emit();
         }
-        let (body, charge) = self.copy.take();
+        let (body, charge) = match self.tap.concerns_body(&self.record) {
+            // Taken out of a piece, a secret could be left by half.
+            true => {
+                self.record.hold_body();
+                (Body::default(), self.tap.credit.charge())
+            }
+            false => self.copy.take(),
+        };
         let mut record = self.record.snapshot(body);
         record.length = self.copy.length();
         record.hash = None;
@@ -258,12 +284,23 @@ impl RequestTee {
                 let (number, start_ns) = (self.record.number, self.record.start_ns);
                 self.tap.lose(&self.origin, number, start_ns, reason);
             }
+            State::Recording if !self.sizes.contains(&self.copy.length()) => self.leave_out(),
             State::Recording => self.emit_whole(),
             State::Open { lost } => self.write_part(Some(lost)),
         }
         self.state = State::Idle;
         self.copy.clear();
         self.flight = None;
+    }
+
+    /// The request turned out to be none that is meant: as if it had been seen at once.
+    fn leave_out(&mut self) {
+        self.state = State::Idle;
+        self.flight = None;
+        self.copy.clear();
+        // Nobody wants its answer.
+        self.origin.lost_here.set(self.record.number);
+        self.tap.lane.borrow().stats().not_selected.add(1);
     }
 
     fn emit_whole(&mut self) {

@@ -58,6 +58,8 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         max_body: 10 << 20,
         max_response_body: 64 << 10,
         key: umbra_capture::KeyBy::Auto,
+        privacy: umbra_capture::Privacy::default(),
+        agent: umbra_capture::new_agent(),
         max_record_body: 512 << 10,
         memory: 128 << 20,
         labels: BTreeMap::from([("env".to_owned(), "test".to_owned())]),

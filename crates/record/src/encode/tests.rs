@@ -92,6 +92,7 @@ fn encode_body(record: &pb::Record, cut: usize) -> (Vec<u8>, usize) {
                 trailers: &part.trailers,
                 body_length: part.body_length,
                 body_hash: array(&part.body_hash),
+                sealed: &part.sealed,
             };
             parts.encode(&mut out);
             parts.encoded_len()

@@ -101,11 +101,15 @@ pub struct Request {
     #[prost(message, repeated, tag = "16")]
     pub trailers: ::prost::alloc::vec::Vec<Header>,
     /// Bytes of the body as received (after removal of chunk framing), also of
-    /// what was not recorded. While COMPLETENESS_OPEN: so far.
+    /// what was not recorded. While COMPLETENESS_OPEN: so far. Of a body that the
+    /// redaction rules changed and that is whole: of what is recorded of it, which
+    /// has no content coding (its header fields were made right for it).
     #[prost(uint64, tag = "17")]
     pub body_length: u64,
     /// XXH3-128 (seed 0, canonical big-endian) of those bytes. Not a cryptographic
-    /// hash. Absent without a body and while COMPLETENESS_OPEN.
+    /// hash. Absent without a body, while COMPLETENESS_OPEN, and if the rules are
+    /// about such a body but not all of it could be looked at: the hash of a text
+    /// lets a secret in it be guessed.
     #[prost(bytes = "bytes", tag = "18")]
     pub body_hash: ::prost::bytes::Bytes,
     #[prost(enumeration = "Completeness", tag = "19")]
@@ -218,6 +222,12 @@ pub struct BodyPart {
     pub body_length: u64,
     #[prost(bytes = "bytes", tag = "9")]
     pub body_hash: ::prost::bytes::Bytes,
+    /// Values that were taken out of body and trailers: of places that Request.sealed
+    /// names too, these are the later occurrences. If the redaction rules are about
+    /// its body, the parts of a request written open come at its end, and its body
+    /// has no content coding.
+    #[prost(message, repeated, tag = "10")]
+    pub sealed: ::prost::alloc::vec::Vec<Sealed>,
 }
 /// Requests that could not be recorded. Losses are data.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -287,7 +297,7 @@ pub struct Mark {
     >,
     /// The redaction rules of this agent, a line each, so that a reader can apply
     /// them to other answers to the same requests. `rule_set` of a record is the
-    /// XXH3-128 of the lines, joined by line feeds.
+    /// XXH3-128 of the lines, joined by line feeds. In every Mark.
     #[prost(string, repeated, tag = "13")]
     pub rules: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -75,26 +75,19 @@ impl Redaction {
     }
 }
 
-/// The headers of a message whose body was replaced by one of this length.
-pub(crate) fn fit<'a>(
-    headers: Vec<(&'a [u8], Cow<'a, [u8]>)>,
-    length: usize,
-) -> Vec<(&'a [u8], Cow<'a, [u8]>)> {
-    let is = |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-    headers
-        .into_iter()
-        .filter(|(name, _)| !OF_BYTES.iter().any(|one| is(name, one)))
-        .map(|(name, value)| match is(name, "content-length") {
-            true => (name, Cow::Owned(length.to_string().into_bytes())),
-            false => (name, value),
-        })
-        .collect()
-}
-
 impl super::RedactedHead<'_> {
-    /// Makes the headers right for a body that was replaced by one of this length.
-    pub fn fit(&mut self, length: usize) {
-        self.headers = fit(std::mem::take(&mut self.headers), length);
+    /// Makes the headers right for a body that was replaced by one of this length;
+    /// `None`: how long it will be is not known, and Content-Length stays what was
+    /// announced.
+    pub fn fit(&mut self, length: Option<usize>) {
+        let is = |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        self.headers.retain(|(name, _)| !OF_BYTES.iter().any(|one| is(name, one)));
+        let Some(length) = length else { return };
+        for (name, value) in &mut self.headers {
+            if is(name, "content-length") {
+                *value = Cow::Owned(length.to_string().into_bytes());
+            }
+        }
     }
 }
 

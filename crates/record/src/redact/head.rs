@@ -24,6 +24,18 @@ pub struct RedactedHead<'a> {
 /// Fields whose value is a URL, whose query may hold what the request's own may.
 const URLS: &[&str] = &["referer", "location", "content-location"];
 
+impl<'a> RedactedHead<'a> {
+    /// A head in which nothing was changed.
+    pub fn unchanged(query: Option<&'a [u8]>, headers: &'a dyn Fields) -> Self {
+        Self {
+            query: query.map(Cow::Borrowed),
+            headers: fields::iter(headers)
+                .map(|(name, value)| (name, Cow::Borrowed(value)))
+                .collect(),
+        }
+    }
+}
+
 impl Redaction {
     /// A head without its secrets; `None` if there are none in it, which costs no more
     /// than looking. Trailer sections are headers without a query.

@@ -44,7 +44,7 @@ fn recorded(
             }
         });
     if let Some(new) = &new_body {
-        head.fit(new.bytes.len());
+        head.fit(Some(new.bytes.len()));
     }
     let line = |(name, value): &(&[u8], std::borrow::Cow<'_, [u8]>)| pb::Header {
         name: Bytes::copy_from_slice(name),
@@ -277,6 +277,49 @@ fn the_number_of_sealed_values_is_bounded() {
     assert_eq!(request.sealed.len(), MAX_SEALED);
     restore(&mut request, &mut body, Some(&opener), false).unwrap();
     assert_eq!(body.unwrap()[0], text.replace(r#",{"token":1}]"#, ",{}]").as_bytes());
+}
+
+#[test]
+fn the_bytes_of_sealed_values_are_bounded() {
+    let rules = redaction("keep", &["json:a=seal", "json:b=seal", "query:q=hash"]);
+    let (mut sealer, _) = sealer();
+    let (a, b) = ("a".repeat(MAX_SEALED_BYTES - 1000), "b".repeat(2000));
+    let text = format!(r#"{{"a":"{a}","b":"{b}","c":1}}"#);
+    let headers: Headers = vec![("content-type", "application/json")];
+    let mut secrets = Secrets::new(&[7; 16], None, Some(&mut sealer));
+    let new = rules.body(&headers, text.as_bytes(), 1 << 20, &mut secrets).unwrap();
+    assert_eq!(new.bytes, br#"{"a":"umbra-sealed","c":1}"#);
+    // Neither does a value pass that was to be hashed, and there is no key.
+    let head = rules.head(Some(b"q=1"), &headers, &mut secrets).unwrap();
+    assert_eq!(head.query.as_deref(), Some(&b""[..]));
+    assert_eq!((secrets.sealed.len(), secrets.dropped), (1, 2));
+}
+
+#[test]
+fn later_parts_of_a_message_count_on() {
+    let rules = redaction("seal", &["json:a=seal"]);
+    let (mut sealer, opener) = sealer();
+    let headers: Headers = vec![("x-api-key", "one"), ("x-api-key", "two")];
+    let mut secrets = Secrets::new(&[7; 16], None, Some(&mut sealer));
+    rules.head(None, &headers, &mut secrets).unwrap();
+    let first = secrets.sealed;
+    let trailers: Headers = vec![("x-api-key", "three")];
+    let mut secrets = Secrets::new(&[7; 16], None, Some(&mut sealer)).after(&first);
+    rules.head(None, &trailers, &mut secrets).unwrap();
+    let line = |name: &str| pb::Header {
+        name: name.to_owned().into(),
+        value: Bytes::from_static(crate::seal::PLACEHOLDER),
+    };
+    let mut request = pb::Request {
+        id: Bytes::from_static(&[7; 16]),
+        headers: vec![line("x-api-key"), line("x-api-key")],
+        trailers: vec![line("x-api-key")],
+        sealed: [first, secrets.sealed].concat(),
+        ..Default::default()
+    };
+    restore(&mut request, &mut None, Some(&opener), false).unwrap();
+    assert_eq!(lines(&request), ["x-api-key: one", "x-api-key: two"]);
+    assert_eq!(request.trailers[0].value, &b"three"[..]);
 }
 
 #[test]

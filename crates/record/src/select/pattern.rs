@@ -1,4 +1,4 @@
-//! Patterns of hosts, paths and header values: exact, with `*`, or a regular
+//! Patterns of hosts, paths, media types and header values: exact, with `*`, or a regular
 //! expression. Matching takes linear time in the text, whatever the pattern.
 
 use regex::bytes::Regex;
@@ -39,6 +39,17 @@ impl Pattern {
             return Err("a path ends before its '?'".to_owned());
         }
         Ok(Self::literal(typed, false))
+    }
+
+    /// Of a media type: without case.
+    pub(super) fn content_type(typed: &str) -> Result<Self, String> {
+        if typed.contains([';', ',']) {
+            return Err("a content type without parameters".to_owned());
+        }
+        if !typed.contains(['/', '*']) || !typed.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("not a content type such as application/json or image/*".to_owned());
+        }
+        Ok(Self::literal(typed, true))
     }
 
     fn literal(typed: &str, fold: bool) -> Self {

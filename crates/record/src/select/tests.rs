@@ -20,6 +20,7 @@ fn view<'a>(method: &'a str, host: &'a str, path: &'a str) -> RequestView<'a> {
         headers: &HEADERS,
         peer: "10.0.0.1:5000",
         id: &[7; 16],
+        size: Some(0),
     }
 }
 
@@ -235,4 +236,50 @@ fn what_a_sample_is_taken_by() {
     }
     let many = |by| (0..200u8).filter(|v| decide(by, *v, &v.to_string(), "", "")).count();
     assert!((60..140).contains(&many("header:x-user")));
+}
+
+#[test]
+fn content_types() {
+    let rules = Rules {
+        content_types: strings(&["application/json", "Text/*"]),
+        skip_content_types: strings(&["text/html"]),
+        ..Rules::default()
+    };
+    for (value, expected) in [
+        (Some("application/json"), true),
+        (Some("Application/JSON; charset=utf-8"), true),
+        (Some("text/plain"), true),
+        (Some("text/html;x=1"), false),
+        (Some("image/png"), false),
+        (None, false),
+    ] {
+        let headers: Vec<(&str, &str)> =
+            value.map(|value| ("Content-Type", value)).into_iter().collect();
+        let view = RequestView { headers: &headers, ..view("POST", "h", "/") };
+        assert_eq!(selected(&rules, &view), expected, "{value:?}");
+    }
+    for wrong in ["json", "text/html; charset=utf-8", ""] {
+        let rules = Rules { content_types: strings(&[wrong]), ..Rules::default() };
+        let problems = Selection::new(&rules, "x").unwrap_err();
+        assert!(problems[0].contains("--content-type"), "{problems:?}");
+    }
+}
+
+#[test]
+fn sizes() {
+    let rules = Rules { min_size: Some(10), max_size: Some(20), ..Rules::default() };
+    let selection = Selection::new(&rules, "x").unwrap();
+    for (size, expected) in [(9, false), (10, true), (20, true), (21, false)] {
+        let view = RequestView { size: Some(size), ..view("POST", "h", "/") };
+        assert_eq!(selection.decide(&view).is_selected(), expected, "{size}");
+        assert_eq!(selection.sizes().contains(&size), expected, "{size}");
+    }
+    // What is not known yet is decided later.
+    let later = RequestView { size: None, ..view("POST", "h", "/") };
+    assert!(selection.decide(&later).is_selected());
+    let large = RequestView { size: Some(21), ..view("POST", "h", "/") };
+    assert_eq!(selection.decide(&large).to_string(), "does not match --max-size 20");
+    assert_eq!(Selection::default().sizes(), 0..=u64::MAX);
+    let crossed = Rules { min_size: Some(2), max_size: Some(1), ..Rules::default() };
+    assert_eq!(Selection::new(&crossed, "x").unwrap_err().len(), 1);
 }

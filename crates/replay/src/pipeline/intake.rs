@@ -259,6 +259,7 @@ impl Pipeline {
             if !whole.trailers.is_empty() {
                 flight.request.trailers = whole.trailers;
             }
+            flight.request.sealed.extend(whole.sealed);
             if let Some(length) = whole.cut {
                 flight.request.completeness = pb::Completeness::Truncated as i32;
                 flight.request.body_length = length;

@@ -10,12 +10,14 @@ use std::{
 };
 
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use umbra_capture::{AgentError, Report, Snapshot, SpoolConfig, Stats};
 use umbra_log::{Log, LogOptions};
 
 pub(crate) use sockets::Sockets;
 
+use super::privacy;
 use crate::{
     admin,
     config::{self, Capture, Output, Run, Shares, Spool},
@@ -57,6 +59,8 @@ pub(crate) struct Agent {
     pub(crate) ready: ready::Ready,
     stats: Stats,
     work: tokio::task::JoinHandle<Result<Report, AgentError>>,
+    /// Keys of the days to come; ends when it is dropped.
+    renewal: JoinSet<()>,
     admin: admin::Server,
 }
 
@@ -72,6 +76,7 @@ impl Agent {
     ) -> Result<Self, Failure> {
         let stats = Stats::default();
         stats.register(&mut shown.registry);
+        let renewal = privacy::open(&mut capture, log).await?;
         fit_descriptors(&mut capture);
         capture.config.spool = spool(&capture, log);
         let bound = sockets.bind(&capture.listen)?;
@@ -96,7 +101,7 @@ impl Agent {
         sockets.wait_for_successor(admin.stop_signal(), stop)?;
         let ready =
             ready::Ready { listen: bound.shown, admin: admin.address, pid: std::process::id() };
-        Ok(Self { ready, stats, work, admin })
+        Ok(Self { ready, stats, work, renewal, admin })
     }
 
     /// Waits for the end of the drain, with a heartbeat meanwhile.
@@ -121,6 +126,7 @@ impl Agent {
             last = now;
         });
         let report = work.await.map_err(|e| Failure::new(Code::Bug, format!("capture: {e}")))?;
+        drop(self.renewal);
         self.admin.end().await;
         let report = report.map_err(|error| failure(&error))?;
         if report.spooled > 0 {

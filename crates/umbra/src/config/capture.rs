@@ -3,10 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use umbra_capture::{
-    Config, KeyBy, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
+    Config, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
 };
 
-use super::{selection, upstream};
+use super::{
+    privacy::{Privacy, key, privacy},
+    selection, upstream,
+};
 use crate::{
     listen::Listen,
     settings::{Settings, values},
@@ -23,8 +26,10 @@ pub(crate) struct Capture {
     pub(crate) listen: Vec<Listen>,
     /// Where one agent asks the one before it for its sockets.
     pub(crate) handover: Option<PathBuf>,
-    /// What the library is told.
+    /// What the library is told, but for its keys …
     pub(crate) config: Config,
+    /// … which are made as this says.
+    pub(crate) privacy: Privacy,
     /// Where records go while the log does not take them …
     pub(crate) spool: Spool,
     /// … and how much of them.
@@ -76,6 +81,8 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     let handover = settings.text("handover").map(PathBuf::from);
     let sink = sink(settings);
     let (upstream, routes) = upstreams(settings);
+    let key = settings.read("key", key).unwrap_or_default();
+    let privacy = privacy(settings, &key);
     let labels = settings.read_all("label", values::pair).into_iter().collect();
     let time = |s: &mut Settings, name| s.read(name, values::some_duration).unwrap_or_default();
     let number = |s: &mut Settings, name| s.read(name, values::count).unwrap_or(1) as usize;
@@ -90,7 +97,12 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
         max_body: bytes(settings, "max-body"),
         max_response_body: bytes(settings, "max-response-body"),
-        key: KeyBy::Auto,
+        key,
+        privacy: umbra_capture::Privacy {
+            rules: privacy.rules.clone(),
+            ..umbra_capture::Privacy::default()
+        },
+        agent: umbra_capture::new_agent(),
         max_record_body: MAX_RECORD_BODY,
         memory: memory(settings),
         labels,
@@ -119,7 +131,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     if spool_max < 1 << 20 {
         settings.problem("spool-max", "less than 1MiB");
     }
-    Some(Capture { listen, handover, config, spool, spool_max, spool_queue: SPOOL_QUEUE })
+    Some(Capture { listen, handover, config, privacy, spool, spool_max, spool_queue: SPOOL_QUEUE })
 }
 
 /// TLS towards clients, if there are certificates.

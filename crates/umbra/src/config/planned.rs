@@ -14,8 +14,20 @@ use crate::settings::{Settings, values};
 mod tests;
 
 /// Lists of rules, each of which may be given in any order.
-const RULES: &[&str] =
-    &["method", "host", "path", "header", "skip-method", "skip-host", "skip-path", "skip-header"];
+const RULES: &[&str] = &[
+    "method",
+    "host",
+    "path",
+    "header",
+    "content-type",
+    "skip-method",
+    "skip-host",
+    "skip-path",
+    "skip-header",
+    "skip-content-type",
+    "min-size",
+    "max-size",
+];
 
 /// Each setting's name and values.
 pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<String>)> {

@@ -12,7 +12,7 @@ pub(super) const CAPTURE: CommandSpec = CommandSpec {
   umbra capture --listen :8000 --upstream http://httpbin:80 --log kafka://kafka-1:9092,kafka-2:9092/requests
   umbra capture --listen :8000 --sink istio --log kafka://kafka-1:9092/requests
   umbra capture --listen :8000 --upstream http://api:80 --path '/api/*' --skip-path /api/health --percent 10",
-    flags: &[PROXY, SELECT, RECORD, LOG, LOG_WRITING, RUN],
+    flags: &[PROXY, SELECT, RECORD, PRIVACY, LOG, LOG_WRITING, RUN],
 };
 
 /// The inline proxy.
@@ -149,10 +149,20 @@ pub(super) const SELECT: &[Flag] = &[
     )
     .many()
     .under("Which requests"),
+    Flag::value("content-type", "TYPE", "Only requests with this content type: exact or a glob such as image/*")
+        .many()
+        .under("Which requests"),
+    Flag::value("min-size", "SIZE", "Only requests with a body of at least this size")
+        .under("Which requests"),
+    Flag::value("max-size", "SIZE", "Only requests with a body of at most this size; one whose size is not announced is decided at its end")
+        .under("Which requests"),
     Flag::value("skip-method", "METHOD", "Not these methods").many().under("Which requests"),
     Flag::value("skip-host", "HOST", "Not these hosts").many().under("Which requests"),
     Flag::value("skip-path", "PATH", "Not these paths").many().under("Which requests"),
     Flag::value("skip-header", "NAME[=VALUE]", "Not requests with this header")
+        .many()
+        .under("Which requests"),
+    Flag::value("skip-content-type", "TYPE", "Not requests with this content type")
         .many()
         .under("Which requests"),
     Flag::value("percent", "N", "A stable sample of what is selected, in steps of 0.0001")
@@ -177,7 +187,39 @@ pub(super) const RECORD: &[Flag] = &[
     Flag::value("spool-max", "SIZE", "Most that is kept there; beyond it requests are counted as lost").or("10GiB").under("Record"),
     Flag::value("open-after", "TIME", "A request still being received after this is recorded as it stands, its rest later").or("30s").under("Record"),
     Flag::value("mark-every", "TIME", "How often each thread marks how far it has come").or("5s").under("Record"),
+    Flag::value("key", "KEY", "What keeps requests together, in one partition and in order: auto (the connection on HTTP/1, the request on HTTP/2), connection, request, client, header:NAME or cookie:NAME").or("auto").under("Record"),
     Flag::value("label", "KEY=VALUE", "Kept in each record: where it was captured").many().under("Record"),
+];
+
+/// Which values do not leave the process as they are.
+pub(super) const PRIVACY: &[Flag] = &[
+    Flag::value(
+        "credentials",
+        "seal|keep|hash|drop",
+        "What becomes of authorization, proxy-authorization, cookie, set-cookie and x-api-key: sealed (encrypted in the record, and put back only into what a replayer with the key sends), kept, hashed or dropped",
+    )
+    .or("seal")
+    .under("Privacy"),
+    Flag::value(
+        "redact",
+        "PLACE=drop|hash|seal",
+        "The same for other values: header:NAME, cookie:NAME, query:NAME, form:NAME, json:PATH (a.b.*.c, **.c), or tokens, which is what is called token, password, api_key, signature and the like in queries, forms and JSON; the first that is about a place decides, and before --credentials",
+    )
+    .many()
+    .under("Privacy"),
+    Flag::value(
+        "seal-to",
+        "RECIPIENT|FILE",
+        "Who can open what is sealed: an age recipient (age1…, see `umbra keys new`) or a file of them; with an embedded log, if not said, an identity of this user's that is made once",
+    )
+    .many()
+    .under("Privacy"),
+    Flag::value(
+        "hash-key",
+        "FILE",
+        "Secret of the hashes, the same for all agents whose hashes are to be comparable; if not said, one of this user's that is made once",
+    )
+    .under("Privacy"),
 ];
 
 /// Where the log is.

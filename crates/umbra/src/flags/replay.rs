@@ -2,7 +2,7 @@
 
 use super::{
     CommandSpec, Flag,
-    capture::{LOG, LOG_WRITING, PROXY, RECORD, RUN, SELECT},
+    capture::{LOG, LOG_WRITING, PRIVACY, PROXY, RECORD, RUN, SELECT},
     compare::{COMPARE, JUDGE},
 };
 
@@ -24,7 +24,19 @@ pub(super) const MIRROR: CommandSpec = CommandSpec {
     about: "Capture and live replay in one process, through the log",
     examples: "Example:
   umbra mirror --listen :8000 --upstream http://127.0.0.1:9001 --target http://127.0.0.1:9002",
-    flags: &[PROXY, TARGET, COMPARE, JUDGE, MIRROR_WHEN, SELECT, RECORD, LOG, LOG_WRITING, RUN],
+    flags: &[
+        PROXY,
+        TARGET,
+        COMPARE,
+        JUDGE,
+        MIRROR_WHEN,
+        SELECT,
+        RECORD,
+        PRIVACY,
+        LOG,
+        LOG_WRITING,
+        RUN,
+    ],
 };
 
 /// Which part of the log, under which name.
