@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sink: None,
         tls: None,
         proxy_protocol: false,
+        connect: false,
         selection: Default::default(),
         responses: match rest.first().map(String::as_str) {
             Some("full") => RecordResponses::Full,

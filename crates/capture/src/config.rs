@@ -20,6 +20,8 @@ pub struct Config {
     pub tls: Option<ServerTls>,
     /// Each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// CONNECT is passed on, instead of being refused with 405.
+    pub connect: bool,
     /// Which requests are recorded.
     pub selection: Selection,
     /// Whether and how far answers are recorded.

@@ -9,6 +9,7 @@ mod agent {
     pub(crate) mod descriptors;
     pub(crate) mod drain;
     pub(crate) mod edges;
+    pub(crate) mod front;
     pub(crate) mod fuzz;
     pub(crate) mod harness;
     pub(crate) mod http2;

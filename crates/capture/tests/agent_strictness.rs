@@ -239,6 +239,7 @@ fn config(upstream: SocketAddr) -> Config {
         sink: None,
         tls: None,
         proxy_protocol: false,
+        connect: false,
         selection: umbra_record::select::Selection::default(),
         responses: RecordResponses::Full,
         max_body: 1 << 20,

@@ -64,7 +64,8 @@ pub(super) enum Answered {
         upstream: bool,
         client: bool,
     },
-    /// 101 has been passed on: both connections are a tunnel now.
+    /// 101, or what allows a CONNECT, has been passed on: both connections are a tunnel
+    /// now.
     Tunnel,
     /// Nothing of a final answer has been passed on. `untouched`: the upstream
     /// sent not even a byte.
@@ -143,7 +144,7 @@ impl Answer<'_> {
             self.buf.advance(len);
             return Ok(Found::Interim);
         }
-        let head = {
+        let (head, tunnel) = {
             let mut tee = self.tee.borrow_mut();
             if !interim {
                 self.begun.set(true);
@@ -157,17 +158,18 @@ impl Answer<'_> {
             let changes = ResponseChanges { client: self.asked.version, keep_alive: go_on };
             let client = write_response_head(self.out, &self.buf[..len], head, &changes);
             self.body.start(head.body());
-            Head { client, upstream: reusable, dechunk: head.must_dechunk(self.asked.version) }
+            let dechunk = head.must_dechunk(self.asked.version);
+            (Head { client, upstream: reusable, dechunk }, head.is_tunnel())
         };
         self.buf.advance(len);
-        if interim || status == 101 {
+        if interim || tunnel {
             self.flush(0).await?;
             self.progress.answer(Some(Waits::Upstream));
         }
-        Ok(match status {
-            101 => Found::Tunnel,
-            _ if interim => Found::Interim,
-            _ => Found::Final(head),
+        Ok(match (tunnel, interim) {
+            (true, _) => Found::Tunnel,
+            (false, true) => Found::Interim,
+            (false, false) => Found::Final(head),
         })
     }
 

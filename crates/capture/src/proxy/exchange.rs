@@ -36,6 +36,8 @@ struct Facts {
     version: Version,
     keep_alive: bool,
     upgrade: bool,
+    /// The connection may become a tunnel by an upgrade or CONNECT.
+    may_switch: bool,
     idempotent: bool,
 }
 
@@ -59,7 +61,7 @@ impl Connection<'_> {
         started: Started,
         len: usize,
     ) -> After {
-        if self.request.get_mut().head_mut().is_connect() {
+        if self.request.get_mut().head_mut().is_connect() && !self.proxy.tap.config.connect {
             self.refused("connect");
             return self.say(client, error_response(405)).await;
         }
@@ -106,6 +108,7 @@ impl Connection<'_> {
             version: head.version(),
             keep_alive: head.keep_alive(),
             upgrade: head.upgrade(),
+            may_switch: head.upgrade() || head.is_connect(),
             idempotent: head.is_idempotent(),
         }
     }
@@ -206,7 +209,7 @@ impl Connection<'_> {
             progress: &progress,
             uploaded: &uploaded,
             begun: &begun,
-            waits_for_upgrade: facts.upgrade,
+            waits_for_upgrade: facts.may_switch,
             sending: !sent.whole,
             answered: None,
         };
@@ -289,7 +292,7 @@ impl Connection<'_> {
     /// Whether it becomes a tunnel is part of an upgrade's record: it waits.
     fn record_if_ended(&mut self, facts: Facts) {
         let request = self.request.get_mut();
-        if facts.upgrade || !self.request_body.is_done() {
+        if facts.may_switch || !self.request_body.is_done() {
             return request.hold();
         }
         request.emit();

@@ -1,4 +1,4 @@
-//! After a 101 the connections carry something else than HTTP: its bytes pass in
+//! After a 101 or a CONNECT the connections carry something else than HTTP: its bytes pass in
 //! both directions and are not recorded.
 
 use bytes::BytesMut;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use umbra_capture::{AgentError, Config, RecordResponses, Report, Stats, Upstream};
+use umbra_capture::{AgentError, Config, Listener, RecordResponses, Report, Stats, Upstream};
 use umbra_log::{
     Address, Append, Appender, Event, Log, LogOptions, Mode, Schema, Tail, TailOptions,
 };
@@ -53,6 +53,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
         sink: None,
         tls: None,
         proxy_protocol: false,
+        connect: false,
         selection: Default::default(),
         responses: RecordResponses::Full,
         max_body: 10 << 20,
@@ -146,13 +147,24 @@ impl Agent {
         // Room for all that a test lets wait outside.
         socket2::SockRef::from(&listener).listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
+        Self::start_at(upstream, (address, listener.into()), log, appender, change)
+    }
+
+    /// The same on any kind of socket; one without an address has any.
+    pub(crate) fn start_at<A: Append>(
+        upstream: SocketAddr,
+        (address, listener): (SocketAddr, Listener),
+        log: TestLog,
+        appender: Arc<A>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = config(upstream);
         change(&mut config);
         let (stats, stop) = (Stats::default(), CancellationToken::new());
         let thread = {
             let (stats, stop) = (stats.clone(), stop.clone());
             std::thread::spawn(move || {
-                umbra_capture::run(config, vec![listener.into()], appender, stats, stop)
+                umbra_capture::run(config, vec![listener], appender, stats, stop)
             })
         };
         Self { address, stats, stop, thread, log }

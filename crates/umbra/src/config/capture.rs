@@ -93,6 +93,7 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
         sink,
         tls: tls(settings),
         proxy_protocol: settings.on("proxy-protocol"),
+        connect: settings.on("connect"),
         selection: selection(settings, "capture"),
         responses: settings.read("responses", responses).unwrap_or(RecordResponses::Full),
         max_body: bytes(settings, "max-body"),

@@ -92,6 +92,11 @@ pub(super) const PROXY: &[Flag] = &[
         "Each connection begins with a header of the PROXY protocol, version 1 or 2, which says who the client is; without one it is closed",
     )
     .under("Proxy"),
+    Flag::switch(
+        "connect",
+        "Pass CONNECT on to the upstream and its tunnel with it, recorded without its bytes; otherwise it gets 405",
+    )
+    .under("Proxy"),
     Flag::value("threads", "N", "Capture threads; auto: one a core").or("auto").under("Proxy"),
     Flag::value(
         "upstream-connect-timeout",
