@@ -187,6 +187,14 @@ impl Receiving {
         }
     }
 
+    /// Whether nothing follows the head that has come.
+    pub(crate) fn is_ended(&self) -> bool {
+        match self {
+            Self::Http1(receiving) => receiving.is_ended(),
+            Self::Http2(receiving, _) => receiving.is_ended(),
+        }
+    }
+
     /// So much of the data has been passed on: the upstream may send as much again.
     /// HTTP/1 is held back by not being read.
     pub(crate) fn release(&mut self, bytes: usize) {

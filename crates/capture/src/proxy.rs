@@ -8,6 +8,7 @@ mod connection;
 mod course;
 mod exchange;
 mod io;
+mod over_leg;
 pub(crate) mod progress;
 mod receive;
 mod tunnel;
@@ -36,7 +37,7 @@ use crate::{
     upstream::{Backend, Fault, Link, Offer, Routes},
 };
 pub(crate) use answer::MAX_INTERIM;
-pub(crate) use io::{Buffers, SMALL, read, room, try_write_both};
+pub(crate) use io::{Buffers, SMALL, Unsent, read, room, try_write_both};
 
 /// Without a descriptor, a connection is tried again this often at least: one of
 /// the pool may have become idle.

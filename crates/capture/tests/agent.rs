@@ -16,6 +16,7 @@ mod agent {
     pub(crate) mod http2_floods;
     pub(crate) mod http2_messages;
     pub(crate) mod http2_strict;
+    pub(crate) mod legs;
     pub(crate) mod losses;
     pub(crate) mod marks;
     pub(crate) mod messages;

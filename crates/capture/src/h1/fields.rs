@@ -228,7 +228,7 @@ impl FieldKind {
 
     /// RFC 9110 7.6.1: to be removed also when Connection does not name them.
     /// Transfer-Encoding is one too, but goes with the body's framing.
-    fn is_hop_by_hop(self) -> bool {
+    pub(crate) fn is_hop_by_hop(self) -> bool {
         matches!(
             self,
             Self::Connection | Self::KeepAlive | Self::ProxyConnection | Self::Te | Self::Upgrade

@@ -2,11 +2,7 @@
 //! the pool once the request has been sent and the answer received. What comes back
 //! passes the same strict parser as on the way of HTTP/1 clients.
 
-use std::{
-    cell::Cell,
-    io::{self, IoSlice},
-    rc::Rc,
-};
+use std::{cell::Cell, io, rc::Rc};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -14,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::{LegHead, Line, Received, Way, translate};
 use crate::{
     h1::{BodyDecoder, BodyKind, MethodKind, Parsed, ResponseHead, parse_response},
-    proxy::{Connected, MAX_INTERIM, SMALL, read, room, try_write_both},
+    proxy::{Connected, MAX_INTERIM, SMALL, Unsent, read, room, try_write_both},
     stream::Stream,
     upstream::{Fault, Link, Offer},
 };
@@ -63,14 +59,6 @@ struct Held {
     way: Way,
     sent: Cell<bool>,
     received: Cell<bool>,
-}
-
-/// What waits for the socket, in this order.
-#[derive(Debug, Default)]
-struct Unsent {
-    before: BytesMut,
-    data: Bytes,
-    after: &'static [u8],
 }
 
 /// Sends a request's head, over `line` if there is one.
@@ -248,6 +236,10 @@ impl Receiving {
         }
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.state != State::Head && self.body.is_done()
+    }
+
     fn take_head(&mut self) -> Result<Option<Received>, Fault> {
         if self.buf.is_empty() {
             return Ok(None);
@@ -382,55 +374,5 @@ impl Drop for Held {
         {
             self.way.backend.pool.put(link);
         }
-    }
-}
-
-impl Unsent {
-    fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.data.is_empty() && self.after.is_empty()
-    }
-
-    /// Makes one piece of all that waits, so that more can be put behind it. There is
-    /// something only if a wait for the socket was given up.
-    fn gather(&mut self) {
-        self.before.extend_from_slice(&self.data);
-        self.before.extend_from_slice(self.after);
-        (self.data, self.after) = (Bytes::new(), &[]);
-    }
-
-    /// Cancel-safe.
-    async fn write(&mut self, stream: &Stream) -> io::Result<()> {
-        while !self.is_empty() {
-            match self.try_write(stream) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    stream.writable().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if stream.is_unflushed() { stream.writable().await } else { Ok(()) }
-    }
-
-    fn try_write(&self, stream: &Stream) -> io::Result<usize> {
-        let all = [&self.before[..], &self.data[..], self.after];
-        let mut slices = [IoSlice::new(&[]); 3];
-        let mut count = 0;
-        for slice in all.into_iter().filter(|slice| !slice.is_empty()) {
-            slices[count] = IoSlice::new(slice);
-            count += 1;
-        }
-        stream.try_write(&slices[..count])
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        let step = written.min(self.before.len());
-        self.before.advance(step);
-        written -= step;
-        let step = written.min(self.data.len());
-        self.data.advance(step);
-        written -= step;
-        self.after = &self.after[written..];
     }
 }

@@ -208,12 +208,7 @@ impl Stream {
 }
 
 impl Receiving {
-    /// Whether the request is to be sent again, in this place if one is found.
-    pub(super) fn is_refused(&self) -> bool {
-        matches!(self.state, State::Again(_))
-    }
-
-    /// Sends the request again, once.
+    /// Sends the request again, once, in this place.
     pub(super) fn again(&mut self, place: Place) -> Result<(), Fault> {
         let Some(request) = self.request.take() else { return self.give_up() };
         let (response, half) = match begin(&place, request, self.end) {
@@ -247,6 +242,14 @@ impl Receiving {
     /// What comes next. None: the request is to be sent again.
     pub(super) async fn next(&mut self) -> Result<Option<Received>, Fault> {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        match &self.state {
+            State::Body(body) => body.is_end_stream(),
+            State::End => true,
+            _ => false,
+        }
     }
 
     pub(super) fn release(&mut self, bytes: usize) {

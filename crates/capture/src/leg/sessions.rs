@@ -132,6 +132,13 @@ impl Sessions {
         Some(Place::new(Rc::clone(session)))
     }
 
+    /// Takes a connection that was made without being asked for.
+    pub(crate) async fn adopt(&self, link: Link, max_head: usize) {
+        if let Err(fault) = self.begin(link, max_head).await {
+            tracing::debug!(%fault, "a new session with the upstream ended");
+        }
+    }
+
     /// Each new session is good for many who wait, unless the upstream takes nobody.
     fn may_dial(&self) -> bool {
         let (open, dialing) = (self.open.borrow(), self.dialing.get());

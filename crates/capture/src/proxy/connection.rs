@@ -27,7 +27,7 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// Everything that belongs to one client connection.
 pub(super) struct Connection<'a> {
-    pub(super) proxy: &'a Proxy,
+    pub(super) proxy: &'a Rc<Proxy>,
     /// Where the request at hand goes.
     pub(super) backend: Rc<Backend>,
     /// Read and not used up.
@@ -60,7 +60,7 @@ pub(super) enum After {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(proxy: &'a Proxy, origin: Arc<Origin>, buffered: BytesMut) -> Self {
+    pub(super) fn new(proxy: &'a Rc<Proxy>, origin: Arc<Origin>, buffered: BytesMut) -> Self {
         Self {
             from_client: buffered,
             from_upstream: BytesMut::new(),

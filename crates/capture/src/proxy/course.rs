@@ -1,12 +1,18 @@
 //! The course of an exchange: what each event means while request and answer are
 //! on their way at the same time.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
 
 use super::{
     answer::Answered,
-    progress::{Due, Progress},
+    progress::{Due, Patience, Progress},
     upload::Uploaded,
+    watchdog::Watchdog,
 };
 use crate::{h1::Malformed, tee::RequestTee};
 
@@ -27,7 +33,7 @@ pub(super) struct Course<'a> {
 }
 
 /// What happened.
-pub(super) enum Event {
+enum Event {
     Uploaded(Uploaded),
     Answered(Answered),
     Due(Due),
@@ -49,8 +55,38 @@ pub(super) enum Ended {
 }
 
 impl Course<'_> {
+    /// Sees both directions through to the end of the exchange.
+    pub(super) async fn follow(
+        &mut self,
+        mut uploading: Pin<&mut impl Future<Output = Uploaded>>,
+        mut answering: Pin<&mut impl Future<Output = Answered>>,
+        watchdog: &mut Watchdog,
+        patience: Patience,
+    ) -> Ended {
+        loop {
+            let event = poll_fn(|cx| {
+                if self.sending
+                    && let Poll::Ready(end) = uploading.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Event::Uploaded(end));
+                }
+                if self.answered.is_none()
+                    && let Poll::Ready(end) = answering.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Event::Answered(end));
+                }
+                let open_at = self.request.borrow().open_at();
+                self.progress.poll_due(cx, watchdog, patience, open_at).map(Event::Due)
+            })
+            .await;
+            if let Some(ended) = self.on(event) {
+                return ended;
+            }
+        }
+    }
+
     /// Whether the exchange has ended by this.
-    pub(super) fn on(&mut self, event: Event) -> Option<Ended> {
+    fn on(&mut self, event: Event) -> Option<Ended> {
         match event {
             Event::Uploaded(end) => self.on_uploaded(end),
             Event::Answered(end) => self.on_answered(end),

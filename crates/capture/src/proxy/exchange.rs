@@ -1,13 +1,6 @@
 //! One request and its answer.
 
-use std::{
-    cell::Cell,
-    future::{Future as _, pending, poll_fn},
-    io,
-    pin::pin,
-    rc::Rc,
-    task::Poll,
-};
+use std::{cell::Cell, future::pending, io, pin::pin, rc::Rc};
 
 use bytes::Buf as _;
 use umbra_record::pb::Failure;
@@ -16,7 +9,7 @@ use super::{
     Connected, Proxy,
     answer::{Answer, Answered, Asked},
     connection::{After, Connection},
-    course::{Course, Ended, Event},
+    course::{Course, Ended},
     io::try_write_both,
     progress::{Patience, Progress, Waits},
     receive::Started,
@@ -31,14 +24,14 @@ use crate::{
 
 /// What the exchange has to know of the request.
 #[derive(Clone, Copy)]
-struct Facts {
-    method: MethodKind,
-    version: Version,
-    keep_alive: bool,
-    upgrade: bool,
+pub(super) struct Facts {
+    pub(super) method: MethodKind,
+    pub(super) version: Version,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
     /// The connection may become a tunnel by an upgrade or CONNECT.
-    may_switch: bool,
-    idempotent: bool,
+    pub(super) may_switch: bool,
+    pub(super) idempotent: bool,
 }
 
 /// How far the request is on its way before the exchange runs.
@@ -117,6 +110,9 @@ impl Connection<'_> {
     /// through; a pooled connection that turns out to be closed is replaced once.
     async fn forward(&mut self, client: &mut Stream, facts: Facts, at_hand: usize) -> After {
         let backend = Rc::clone(&self.backend);
+        if backend.dialer.speaks_only_http2() {
+            return Box::pin(self.over_leg(client, facts, at_hand)).await;
+        }
         let mut pooled = backend.pool.take(!facts.idempotent);
         loop {
             let (upstream, fresh) = match pooled.take() {
@@ -127,8 +123,9 @@ impl Connection<'_> {
                     match self.proxy.connect(&backend, Offer::Http1, sure).await {
                         Ok(Connected::New(link)) => (link, true),
                         Ok(Connected::Idle(link)) => (link, false),
-                        Ok(Connected::Http2(_)) => {
-                            return self.fail(client, &Fault::Garbled("http2_only")).await;
+                        Ok(Connected::Http2(link)) => {
+                            self.adopt(link).await;
+                            return Box::pin(self.over_leg(client, facts, at_hand)).await;
                         }
                         Err(fault) => return self.fail(client, &fault).await,
                     }
@@ -157,7 +154,7 @@ impl Connection<'_> {
             if sent.whole {
                 self.from_client.advance(at_hand);
             }
-            return self.end(client, upstream, ended).await;
+            return self.end(client, Some(upstream), ended).await;
         }
     }
 
@@ -178,7 +175,7 @@ impl Connection<'_> {
             progress: &progress,
         };
         let head = &self.request_out[..];
-        let mut uploading = pin!(async {
+        let uploading = pin!(async {
             if sent.whole {
                 pending().await
             } else {
@@ -203,7 +200,7 @@ impl Connection<'_> {
                 uploaded: &uploaded,
             },
         };
-        let mut answering = pin!(answer.run());
+        let answering = pin!(answer.run());
         let mut course = Course {
             request,
             progress: &progress,
@@ -213,32 +210,18 @@ impl Connection<'_> {
             sending: !sent.whole,
             answered: None,
         };
-        loop {
-            let event = poll_fn(|cx| {
-                if course.sending
-                    && let Poll::Ready(end) = uploading.as_mut().poll(cx)
-                {
-                    return Poll::Ready(Event::Uploaded(end));
-                }
-                if course.answered.is_none()
-                    && let Poll::Ready(end) = answering.as_mut().poll(cx)
-                {
-                    return Poll::Ready(Event::Answered(end));
-                }
-                let open_at = request.borrow().open_at();
-                progress.poll_due(cx, watchdog, patience, open_at).map(Event::Due)
-            })
-            .await;
-            if let Some(ended) = course.on(event) {
-                return ended;
-            }
-        }
+        course.follow(uploading, answering, watchdog, patience).await
     }
 
-    async fn end(&mut self, client: &mut Stream, upstream: Link, ended: Ended) -> After {
+    pub(super) async fn end(
+        &mut self,
+        client: &mut Stream,
+        upstream: Option<Link>,
+        ended: Ended,
+    ) -> After {
         match ended {
             Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
-                if reusable && uploaded {
+                if let Some(upstream) = upstream.filter(|_| reusable && uploaded) {
                     self.backend.pool.put(upstream);
                 }
                 match (uploaded, keep) {
@@ -247,7 +230,10 @@ impl Connection<'_> {
                     (false, _) => After::Linger,
                 }
             }
-            Ended::Answer(Answered::Tunnel, _) => self.tunnel(client, upstream).await,
+            Ended::Answer(Answered::Tunnel, _) => match upstream {
+                Some(upstream) => self.tunnel(client, upstream).await,
+                None => After::Close,
+            },
             Ended::Answer(Answered::None { fault, .. }, _) => self.fail(client, &fault).await,
             Ended::Answer(Answered::Broken(fault), _) => {
                 self.answer.get_mut().fail(fault.failure(), &fault);
@@ -283,14 +269,14 @@ impl Connection<'_> {
     }
 
     /// There will be no answer from the upstream: the client gets ours.
-    async fn fail(&mut self, client: &Stream, fault: &Fault) -> After {
+    pub(super) async fn fail(&mut self, client: &Stream, fault: &Fault) -> After {
         tracing::debug!(%fault, "no answer from the upstream");
         self.answer.get_mut().fail(fault.failure(), fault);
         self.say(client, error_response(fault.status())).await
     }
 
     /// Whether it becomes a tunnel is part of an upgrade's record: it waits.
-    fn record_if_ended(&mut self, facts: Facts) {
+    pub(super) fn record_if_ended(&mut self, facts: Facts) {
         let request = self.request.get_mut();
         if facts.may_switch || !self.request_body.is_done() {
             return request.hold();

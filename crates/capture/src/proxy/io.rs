@@ -4,7 +4,7 @@
 use std::{cell::RefCell, io, io::IoSlice};
 
 use crate::stream::Stream;
-use bytes::BytesMut;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// First size of a read buffer; most messages fit.
 pub(crate) const SMALL: usize = 16 << 10;
@@ -19,6 +19,14 @@ const MAX_KEPT: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     free: RefCell<Vec<BytesMut>>,
+}
+
+/// What waits for the socket, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Unsent {
+    pub(crate) before: BytesMut,
+    pub(crate) data: Bytes,
+    pub(crate) after: &'static [u8],
 }
 
 impl Buffers {
@@ -41,6 +49,56 @@ impl Buffers {
                 free.push(buf);
             }
         }
+    }
+}
+
+impl Unsent {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.data.is_empty() && self.after.is_empty()
+    }
+
+    /// Makes one piece of all that waits, so that more can be put behind it. There is
+    /// something only if a wait for the socket was given up.
+    pub(crate) fn gather(&mut self) {
+        self.before.extend_from_slice(&self.data);
+        self.before.extend_from_slice(self.after);
+        (self.data, self.after) = (Bytes::new(), &[]);
+    }
+
+    /// Cancel-safe.
+    pub(crate) async fn write(&mut self, stream: &Stream) -> io::Result<()> {
+        while !self.is_empty() {
+            match self.try_write(stream) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    stream.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if stream.is_unflushed() { stream.writable().await } else { Ok(()) }
+    }
+
+    fn try_write(&self, stream: &Stream) -> io::Result<usize> {
+        let all = [&self.before[..], &self.data[..], self.after];
+        let mut slices = [IoSlice::new(&[]); 3];
+        let mut count = 0;
+        for slice in all.into_iter().filter(|slice| !slice.is_empty()) {
+            slices[count] = IoSlice::new(slice);
+            count += 1;
+        }
+        stream.try_write(&slices[..count])
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let step = written.min(self.before.len());
+        self.before.advance(step);
+        written -= step;
+        let step = written.min(self.data.len());
+        self.data.advance(step);
+        written -= step;
+        self.after = &self.after[written..];
     }
 }
 

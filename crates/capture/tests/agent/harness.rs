@@ -479,6 +479,11 @@ impl Client {
         rest.is_empty()
     }
 
+    /// The next head, and nothing behind it.
+    pub(crate) fn read_head(&mut self) -> String {
+        self.lines().unwrap()
+    }
+
     pub(crate) fn read_exactly(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.reader.read_exact(&mut bytes).unwrap();

@@ -1,0 +1,8 @@
+//! Upstreams that speak HTTP/2: what they get and what they do to their streams and
+//! sessions.
+
+mod bodies;
+mod faults;
+mod heads;
+mod server;
+mod sessions;
