@@ -53,8 +53,21 @@ enum Stage {
 /// What the brokers know about partitions.
 struct Found {
     committed: BTreeMap<u32, Checkpoint>,
+    /// Absent: not asked for.
+    ranges: Option<Ranges>,
+}
+
+/// The offsets that are there.
+struct Ranges {
     low: Offsets,
     high: Offsets,
+}
+
+impl Found {
+    fn low(&self, partition: u32) -> u64 {
+        let ranges = self.ranges.as_ref();
+        ranges.and_then(|ranges| ranges.low.get(&partition).copied()).unwrap_or(0)
+    }
 }
 
 impl Rebalancing {
@@ -143,7 +156,7 @@ impl Poller {
         if numbers.is_empty() {
             return self.consumer.incremental_assign(&self.list([]));
         }
-        let found = self.find(numbers)?;
+        let found = self.find(numbers, false)?;
         self.rebalancing.epoch += 1;
         let epoch = self.rebalancing.epoch;
         let (mut begins, mut missing) = (Vec::<Assigned>::new(), Vec::new());
@@ -151,7 +164,7 @@ impl Poller {
             let mut from = found.committed.get(&number).cloned().unwrap_or_else(|| {
                 Checkpoint::fresh(match &self.settings.start {
                     Start::At(offsets) => offsets.get(&number).copied().unwrap_or(0),
-                    Start::Earliest | Start::Latest => found.low.get(&number).copied().unwrap_or(0),
+                    Start::Earliest | Start::Latest => found.low(number),
                 })
             });
             missing.extend(repair(&mut from, number, &found));
@@ -174,7 +187,31 @@ impl Poller {
         Ok(())
     }
 
-    fn find(&self, numbers: &[u32]) -> KafkaResult<Found> {
+    /// `ranges`: they are needed in any case. Otherwise a partition that nobody leads does
+    /// not hold up the others: where it goes on is known, and whether that is there is found
+    /// out when it is fetched.
+    fn find(&self, numbers: &[u32], ranges: bool) -> KafkaResult<Found> {
+        let committed = self.committed_checkpoints(numbers)?;
+        let placed = matches!(self.settings.start, Start::At(_))
+            || numbers.iter().all(|number| committed.contains_key(number));
+        let ranges = match self.ranges(numbers) {
+            Ok(ranges) => Some(ranges),
+            Err(error) if placed && !ranges && self.is_unled(&error) => {
+                tracing::info!(%error, ?numbers, "going on without asking what is there");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Found { committed, ranges })
+    }
+
+    /// Whether the brokers of some partition cannot answer now.
+    fn is_unled(&self, error: &KafkaError) -> bool {
+        !is_unheard(error)
+            && explain("asking for offsets", &self.settings.brokers, error, None).retryable()
+    }
+
+    fn ranges(&self, numbers: &[u32]) -> KafkaResult<Ranges> {
         let ask = |at: Offset| -> KafkaResult<Offsets> {
             let list = self.list_at(numbers.iter().map(|&number| (number, at)))?;
             let mut offsets = Offsets::new();
@@ -186,6 +223,10 @@ impl Poller {
             }
             Ok(offsets)
         };
+        Ok(Ranges { low: ask(Offset::Beginning)?, high: ask(Offset::End)? })
+    }
+
+    fn committed_checkpoints(&self, numbers: &[u32]) -> KafkaResult<BTreeMap<u32, Checkpoint>> {
         let mut committed = BTreeMap::new();
         if self.settings.grouped {
             let list = self.list(numbers.iter().copied());
@@ -205,7 +246,7 @@ impl Poller {
                 }
             }
         }
-        Ok(Found { committed, low: ask(Offset::Beginning)?, high: ask(Offset::End)? })
+        Ok(committed)
     }
 
     /// Some partition's next record is gone, and librdkafka has stopped fetching it.
@@ -216,7 +257,7 @@ impl Poller {
             self.rebalancing.out_of_range = false;
             return;
         }
-        let found = match self.find(&numbers) {
+        let found = match self.find(&numbers, true) {
             Ok(found) => found,
             Err(error) => return self.fail_or_wait(&error),
         };
@@ -358,12 +399,7 @@ impl Poller {
     fn fail_or_wait(&mut self, error: &KafkaError) {
         self.rebalancing.ask_again();
         let told = explain("asking for the progress", &self.settings.brokers, error, None);
-        // A partition may be ours before this client has heard of it.
-        let unheard = matches!(
-            error.rdkafka_error_code(),
-            Some(Code::UnknownPartition | Code::UnknownTopicOrPartition)
-        );
-        if told.retryable() || unheard {
+        if told.retryable() || is_unheard(error) {
             tracing::warn!("{told}; asking again");
         } else {
             self.desk.inbox.fail(told);
@@ -371,11 +407,19 @@ impl Poller {
     }
 }
 
+/// A partition may be ours before this client has heard of it.
+fn is_unheard(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownPartition | Code::UnknownTopicOrPartition)
+    )
+}
+
 /// Moves a beginning that does not exist to the oldest record there is, and tells
 /// what is missing.
 fn repair(from: &mut Checkpoint, partition: u32, found: &Found) -> Option<(u32, Event)> {
-    let low = found.low.get(&partition).copied().unwrap_or(0);
-    let high = found.high.get(&partition).copied().unwrap_or(low).max(low);
+    let low = found.low(partition);
+    let high = found.ranges.as_ref()?.high.get(&partition).copied().unwrap_or(low).max(low);
     let at = from.committed;
     if at < low {
         from.runs.retain(|&(start, _)| start >= low);
