@@ -130,6 +130,7 @@ fn partitions_come_and_go_and_the_job_ends() {
         panic!("{} requests are missing, first {}", missing.len(), missing[0]);
     }
 
+    let lost = replicas.iter().any(|ended| ended.stderr.contains("the group gave them away"));
     let mut sent = 0;
     for ended in replicas {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -154,7 +155,7 @@ fn partitions_come_and_go_and_the_job_ends() {
         assert_eq!(report.code, Some(0), "{}", report.stderr);
     }
     check_partitions(&records);
-    check_rate(&arrivals.iter().map(|a| a.at).collect::<Vec<_>>());
+    check_rate(&arrivals.iter().map(|a| a.at).collect::<Vec<_>>(), lost);
 }
 
 /// A record in the log.
@@ -260,19 +261,27 @@ fn check_partitions(records: &[Placed]) {
     assert!(requests.contains_key(&PARTITIONS), "nothing is in the new partition");
 }
 
-/// Over any five seconds, but for the beginning and the end.
-fn check_rate(arrivals: &[Instant]) {
+/// Over any five seconds, but for the beginning and the end. `lost`: members were without
+/// any partition for a while, and what is not sent then is not made up for.
+fn check_rate(arrivals: &[Instant], lost: bool) {
     let within = Duration::from_secs(5);
     let (first, last) = (arrivals[0], arrivals[arrivals.len() - 1]);
-    let mut worst: f64 = 0.0;
+    let (mut lowest, mut highest) = (f64::MAX, f64::MIN);
     for (index, at) in arrivals.iter().enumerate() {
         if *at < first + Duration::from_secs(2) || *at + within + Duration::from_secs(1) > last {
             continue;
         }
         let count = arrivals[index..].iter().take_while(|other| **other < *at + within).count();
-        let rate = count as f64 / within.as_secs_f64();
-        worst = worst.max((rate / f64::from(REPLAYED) - 1.0).abs());
+        let share = count as f64 / within.as_secs_f64() / f64::from(REPLAYED);
+        (lowest, highest) = (lowest.min(share), highest.max(share));
     }
-    println!("rate off by at most {:.1} % over any five seconds", worst * 100.0);
-    assert!(worst < 0.1, "the rate did not hold: off by {:.0} %", worst * 100.0);
+    let all = (last - first).as_secs_f64() * f64::from(REPLAYED) / arrivals.len() as f64;
+    println!(
+        "over any five seconds {:.1} to {:.1} % of the rate, {:.1} % over all (lost: {lost})",
+        lowest * 100.0,
+        highest * 100.0,
+        100.0 / all
+    );
+    assert!(highest < 1.1, "more than the rate: {:.0} %", highest * 100.0);
+    assert!(lowest > 0.9 || lost, "the rate did not hold: {:.0} %", lowest * 100.0);
 }

@@ -65,7 +65,8 @@ impl Load {
             padding: if bytes == 0 {
                 String::new()
             } else {
-                format!("X-Padding: {:1$}\r\n", "-", bytes)
+                // White space at the end would be no part of the field.
+                format!("X-Padding: {:-<1$}\r\n", "", bytes)
             },
             stop: AtomicBool::new(false),
             answered: AtomicUsize::new(0),
