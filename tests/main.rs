@@ -15,7 +15,6 @@ mod compare;
 mod examples;
 mod faults;
 mod golden;
-mod http2;
 mod jobs;
 mod main_job;
 mod poison;

@@ -83,17 +83,19 @@ impl Client {
         Ok(())
     }
 
-    /// Sends some of the body, as fast as the client's windows and socket take it.
-    pub(super) async fn data(&mut self, mut data: Bytes) -> Result<(), Gone> {
+    /// Sends some of the body, as fast as the client's windows and socket take it;
+    /// `ends`: there is no more of it.
+    pub(super) async fn data(&mut self, mut data: Bytes, ends: bool) -> Result<(), Gone> {
         while !data.is_empty() {
             let room = self.room(data.len()).await?;
             let piece = data.split_to(room.min(data.len()));
             let Some(body) = &mut self.body else {
                 return Ok(());
             };
-            body.send_data(piece, false).map_err(|error| Gone::of(&error))?;
+            self.ended = ends && data.is_empty();
+            body.send_data(piece, self.ended).map_err(|error| Gone::of(&error))?;
         }
-        Ok(())
+        if ends && !self.ended { self.finish(None) } else { Ok(()) }
     }
 
     /// Ends the answer.

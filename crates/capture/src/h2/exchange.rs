@@ -150,7 +150,14 @@ impl Exchange<'_> {
         let config = &proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
         let progress = Progress::new((!whole).then_some(Waits::Client));
-        let upload = Upload { body, sending: &mut sending, tee: request, progress: &progress };
+        let upload = Upload {
+            body,
+            sending: &mut sending,
+            tee: request,
+            progress: &progress,
+            begun,
+            is_grpc: is_grpc(head),
+        };
         let answer = Answer {
             receiving: &mut receiving,
             client,
@@ -235,6 +242,13 @@ impl Exchange<'_> {
     }
 }
 
+/// Whether a client may be silent in the middle of its request for as long as it likes:
+/// a call that streams may have nothing to say, and nobody answers before it does.
+fn is_grpc(head: &Http2Request) -> bool {
+    let mut types = head.fields.iter().filter(|(name, _)| *name == http::header::CONTENT_TYPE);
+    types.any(|(_, value)| value.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// The course of an exchange: what each event means while request and answer are on
 /// their way at the same time.
 struct Course<'a> {
@@ -283,7 +297,7 @@ impl Course<'_> {
         match due {
             Due::Open => self.request.borrow_mut().write_open(),
             // A client that leaves says so, or its connection ends.
-            Due::StreamSilent | Due::ClientGone => self.progress.answer(Some(Waits::Stream)),
+            Due::StreamSilent | Due::ClientGone => self.progress.wait_on(),
             // The answer is complete, only its request is not.
             Due::ClientSilent | Due::UpstreamSilent if self.answered.is_some() => {
                 return self.answered.take().map(Ended::Answer);

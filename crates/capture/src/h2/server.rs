@@ -38,7 +38,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// What waits of one answer for the client's socket.
-const SEND_BUFFER: usize = 128 << 10;
+const SEND_BUFFER: usize = 64 << 10;
 
 /// Streams that a client may have reset before they were looked at.
 const MAX_UNSEEN_RESETS: usize = 128;
@@ -102,19 +102,14 @@ pub(crate) async fn serve<S: Future<Output = bool>>(
 ) {
     let stream = Rc::new(stream);
     let ledger = Rc::new(Ledger::new(Rc::clone(&proxy.tap)));
-    let stop = proxy.stop.watch(origin.connection);
+    let mut stop = proxy.stop.watch(origin.connection);
+    let mut watchdog = Watchdog::new();
     let wire = Wire::new(Rc::clone(&stream), buffered, Rc::clone(&ledger));
-    let handshake = settings(proxy).handshake::<_, Bytes>(wire);
-    let within = proxy.tap.config.header_timeout;
-    let connection = match tokio::time::timeout(within, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            if !error.is_io() {
-                ledger.refuse("http2_preface");
-            }
-            return;
-        }
-        Err(_) => return ledger.refuse("header_timeout"),
+    let greeted = greet(proxy, wire, &mut stop, &mut watchdog).await;
+    let connection = match greeted {
+        Ok(connection) => connection,
+        Err(None) => return,
+        Err(Some(why)) => return ledger.refuse(why),
     };
     let server = Server {
         proxy,
@@ -123,7 +118,7 @@ pub(crate) async fn serve<S: Future<Output = bool>>(
         connection,
         streams: FuturesUnordered::new(),
         number: 0,
-        watchdog: Watchdog::new(),
+        watchdog,
         stop,
         idle_since: Instant::now(),
         goodbye: None,
@@ -137,6 +132,31 @@ pub(crate) async fn serve<S: Future<Output = bool>>(
     if let Over::Refused = server.run(handler).await {
         linger(&stream).await;
     }
+}
+
+/// Waits for the preface; or why there is none, if that is to be counted.
+async fn greet(
+    proxy: &Proxy,
+    wire: Wire,
+    stop: &mut StopWatch,
+    watchdog: &mut Watchdog,
+) -> Result<server::Connection<Wire, Bytes>, Option<&'static str>> {
+    let since = Instant::now();
+    let mut handshake = settings(proxy).handshake::<_, Bytes>(wire);
+    poll_fn(|cx| {
+        if let Poll::Ready(greeted) = Pin::new(&mut handshake).poll(cx) {
+            let refused = |error: ::h2::Error| (!error.is_io()).then_some("http2_preface");
+            return Poll::Ready(greeted.map_err(refused));
+        }
+        let stopped = match stop.poll(cx) {
+            Poll::Ready(stopped) => Some(stopped.max(since) + LAST_CALL),
+            Poll::Pending => None,
+        };
+        let late = since + proxy.tap.config.header_timeout;
+        let over = watchdog.poll_until(cx, stopped.map_or(late, |end| end.min(late)));
+        over.map(|()| Err(stopped.is_none().then_some("header_timeout")))
+    })
+    .await
 }
 
 fn settings(proxy: &Proxy) -> server::Builder {

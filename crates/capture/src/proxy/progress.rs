@@ -25,8 +25,8 @@ pub(crate) enum Waits {
     Client,
     /// The upstream is to send, or to read.
     Upstream,
-    /// The upstream is to send more of an answer. It takes the time it needs:
-    /// streams of events may be silent for long.
+    /// The upstream is to send more of an answer, or the client of a stream of messages.
+    /// They take the time they need: streams of events may be silent for long.
     Stream,
 }
 
@@ -79,6 +79,24 @@ impl Progress {
         self.answer.set(waits.map(|waits| (waits, Instant::now())));
     }
 
+    /// The answer has begun: from here on the client, too, takes the time it needs to
+    /// send. Streams in both directions may be silent for long.
+    pub(crate) fn both_stream(&self) {
+        self.answer(Some(Waits::Stream));
+        if let Some((Waits::Client, _)) = self.upload.get() {
+            self.upload(Some(Waits::Stream));
+        }
+    }
+
+    /// What may be silent for long, and is, is waited for again.
+    pub(crate) fn wait_on(&self) {
+        for direction in [&self.upload, &self.answer] {
+            if let Some((Waits::Stream, _)) = direction.get() {
+                direction.set(Some((Waits::Stream, Instant::now())));
+            }
+        }
+    }
+
     /// Whoever has the client's socket is to look whether it is still open.
     pub(crate) fn look_for_client(&self) {
         self.look.set(true);
@@ -96,7 +114,7 @@ impl Progress {
         let upload = self.upload.get();
         let answer = match (self.answer.get(), upload) {
             // While the client is still sending, the upstream need not answer.
-            (Some((Waits::Upstream, _)), Some((Waits::Client, _))) => None,
+            (Some((Waits::Upstream, _)), Some((Waits::Client | Waits::Stream, _))) => None,
             (answer, _) => answer,
         };
         let waits = [upload, answer].into_iter().flatten().map(|(waits, since)| match waits {

@@ -343,6 +343,41 @@ fn a_client_that_stops_in_the_middle_is_408() {
 }
 
 #[test]
+fn streams_in_both_directions_may_be_silent_for_long() {
+    let upstream = Server::start(|client, server| {
+        if client.request_head(server).is_some() {
+            let chunk = client.read_exactly(6);
+            client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.send(chunk);
+            client.read_exactly(5);
+            client.send("0\r\n\r\n");
+        }
+    });
+    let agent = Agent::start(upstream.address, |config| {
+        config.idle_timeout = Duration::from_millis(400);
+    });
+    with_client(&agent, |sender| async move {
+        let mut sender = sender.ready().await.unwrap();
+        let mut head = request("POST", "/silent");
+        head.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let (response, mut stream) = sender.send_request(head, false).unwrap();
+        // Before the answer, and after it has begun.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+        let mut answer = response.await.unwrap().into_body();
+        assert_eq!(answer.data().await.unwrap().unwrap(), "x");
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        stream.send_data(Bytes::new(), true).unwrap();
+        while let Some(data) = answer.data().await {
+            data.unwrap();
+        }
+    });
+    let ended = agent.end();
+    assert_eq!(ended.request("/silent").completeness(), Completeness::Complete);
+    assert_eq!(ended.response_to("/silent").completeness(), Completeness::Complete);
+}
+
+#[test]
 fn an_early_answer_reaches_a_client_that_still_sends() {
     let upstream = Server::start(|client, server| {
         if client.request_head(server).is_some() {

@@ -58,13 +58,10 @@ impl Answer<'_> {
     async fn pass(&mut self) -> Result<(), Answered> {
         let head = self.head().await?;
         self.begun.set(true);
-        self.progress.answer(Some(Waits::Stream));
-        // One that is nothing but a head is told to end with it.
-        let mut next = match poll!(pin!(self.receiving.next())) {
-            Poll::Ready(next) => Some(next),
-            Poll::Pending => None,
-        };
-        let ends = matches!(next, Some(Ok(Received::End)));
+        self.progress.both_stream();
+        // What ends with its head, or with this piece, is told so with it.
+        let mut next = self.at_hand().await;
+        let mut ends = is_end(&next);
         self.tee.borrow_mut().head_http2(self.record(&head, ends));
         self.client.head(head, ends).map_err(Answered::Gone)?;
         while !ends {
@@ -73,7 +70,12 @@ impl Answer<'_> {
                 None => self.next().await?.map_err(Answered::Broken)?,
             };
             match received {
-                Received::Data(data) => self.data(data).await?,
+                Received::Data(data) => {
+                    self.tee.borrow_mut().data(&data, None);
+                    next = self.at_hand().await;
+                    ends = is_end(&next);
+                    self.data(data, ends).await?;
+                }
                 Received::Trailers(trailers) => return self.end(Some(trailers)),
                 Received::End => return self.end(None),
                 Received::Interim(_) | Received::Head(_) => {
@@ -98,11 +100,10 @@ impl Answer<'_> {
         Err(Answered::None(Fault::Garbled("too_many_interim")))
     }
 
-    async fn data(&mut self, data: Bytes) -> Result<(), Answered> {
+    async fn data(&mut self, data: Bytes, ends: bool) -> Result<(), Answered> {
         let len = data.len();
-        self.tee.borrow_mut().data(&data, None);
         self.progress.answer(Some(Waits::Client));
-        self.client.data(data).await.map_err(Answered::Gone)?;
+        self.client.data(data, ends).await.map_err(Answered::Gone)?;
         self.receiving.release(len);
         self.progress.answer(Some(Waits::Stream));
         Ok(())
@@ -117,6 +118,14 @@ impl Answer<'_> {
             tee.ended();
         }
         self.client.finish(trailers).map_err(Answered::Gone)
+    }
+
+    /// What has come from the upstream already.
+    async fn at_hand(&mut self) -> Option<Result<Received, Fault>> {
+        match poll!(pin!(self.receiving.next())) {
+            Poll::Ready(next) => Some(next),
+            Poll::Pending => None,
+        }
     }
 
     /// What comes next from the upstream, unless the client leaves.
@@ -139,4 +148,8 @@ impl Answer<'_> {
             has_body: framed && !bodiless,
         }
     }
+}
+
+fn is_end(next: &Option<Result<Received, Fault>>) -> bool {
+    matches!(next, Some(Ok(Received::End)))
 }

@@ -1,6 +1,6 @@
 //! A request's body on its way from client to upstream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use ::h2::RecvStream;
 
@@ -17,6 +17,9 @@ pub(super) struct Upload<'a> {
     pub(super) sending: &'a mut Sending,
     pub(super) tee: &'a RefCell<RequestTee>,
     pub(super) progress: &'a Progress,
+    /// Whether the answer has begun.
+    pub(super) begun: &'a Cell<bool>,
+    pub(super) is_grpc: bool,
 }
 
 /// How it ended.
@@ -41,7 +44,8 @@ impl Upload<'_> {
 
     async fn data(&mut self) -> Result<(), Uploaded> {
         loop {
-            self.progress.upload(Some(Waits::Client));
+            let streams = self.begun.get() || self.is_grpc;
+            self.progress.upload(Some(if streams { Waits::Stream } else { Waits::Client }));
             let data = match self.body.data().await {
                 Some(Ok(data)) => data,
                 Some(Err(error)) => return Err(Uploaded::Gone(Gone::of(&error))),
