@@ -28,7 +28,7 @@ mod server;
 mod wire;
 
 pub(crate) use exchange::forward;
-pub(crate) use server::serve;
+pub(crate) use server::{Incoming, serve};
 
 /// What a client says first (RFC 9113 section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

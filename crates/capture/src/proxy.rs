@@ -32,6 +32,7 @@ use crate::{
     h1::Limits,
     h2,
     origin::{Origin, Session},
+    sink,
     stream::Stream,
     tap::Tap,
     upstream::{Backend, Fault, Link, Offer, Routes},
@@ -100,9 +101,17 @@ impl Proxy {
 
     /// Serves a connection on which HTTP/2 is spoken; `buffered` has been read of it.
     async fn serve_http2(self: &Rc<Self>, stream: Stream, buffered: BytesMut, origin: Arc<Origin>) {
-        let forward = |incoming| h2::forward(self, incoming);
         // On the heap: a connection of HTTP/1 does not pay for it.
-        Box::pin(h2::serve(self, stream, buffered, origin, forward)).await;
+        match &self.tap.config.sink {
+            None => {
+                let forward = |incoming| h2::forward(self, incoming);
+                Box::pin(h2::serve(self, stream, buffered, origin, forward)).await;
+            }
+            Some(sink) => {
+                let absorb = |incoming| sink::absorb(self, sink, incoming);
+                Box::pin(h2::serve(self, stream, buffered, origin, absorb)).await;
+            }
+        }
     }
 
     /// Counts a message that is refused.

@@ -81,6 +81,10 @@ pub(crate) struct RequestRecord {
     pub(crate) holds_body: bool,
     /// What was taken out of the body.
     pub(crate) aside: Aside,
+    /// See [`crate::sink`]: as it came, if it is recorded as it was before; else empty.
+    pub(crate) received_authority: Vec<u8>,
+    /// Who sent it to the mesh that mirrored it, if that is known.
+    pub(crate) client: Vec<u8>,
 }
 
 /// What followed of a request that was written open.
@@ -254,6 +258,9 @@ impl RequestRecord {
             trailers: self.trailers.clone(),
             upstream: Arc::clone(&self.upstream),
             aside: self.aside.clone(),
+            received_authority: self.received_authority.clone(),
+            // Selected it has been, and its key is known.
+            client: Vec::new(),
             body,
             ..*self
         }
@@ -310,6 +317,7 @@ impl RequestRecord {
             tunnel: self.tunnel,
             rule_set: config.privacy.rules.rule_set(),
             sealed: &sealed,
+            received_authority: &self.received_authority,
         };
         lane.request(origin.place(self.start_ns), &message, body_id)?;
         lane.stats().redacted(shown.dropped, self.aside.cut);

@@ -94,6 +94,10 @@ impl Tap {
             KeyBy::Auto if record.is_http2() => Some(record.id),
             KeyBy::Auto | KeyBy::Connection => None,
             KeyBy::Request => Some(record.id),
+            // The mesh's connections are few, and everybody shares them.
+            KeyBy::Client if self.config.sink.is_some() => {
+                self.key_of("client", &record.client).or(Some(record.id))
+            }
             KeyBy::Client => self.key_of("client", connection.session.client.as_bytes()),
             KeyBy::Header(name) => {
                 let fields = record.fields();
@@ -244,7 +248,11 @@ fn view<'a>(
         path: record.path(),
         query: record.query(),
         headers,
-        peer: &origin.session.peer,
+        // Of a mirrored request it is the mesh that is at the other end.
+        peer: match std::str::from_utf8(&record.client) {
+            Ok(client) if !client.is_empty() => client,
+            _ => &origin.session.peer,
+        },
         id: &record.id,
         size: record.announced_size(),
     }

@@ -33,7 +33,7 @@ pub(crate) fn request() -> impl Strategy<Value = pb::Request> {
         id(),
         (number(), number(), number(), number()),
         (".{0,9}", ".{0,5}", ".{0,20}", ".{0,9}", ".{0,9}"),
-        (collection::vec(any::<u8>(), 1..9), bytes(), bytes(), option::of(bytes())),
+        (collection::vec(any::<u8>(), 1..9), bytes(), bytes(), option::of(bytes()), bytes()),
         (0..4i32, 0..5i32, 0..4i32, any::<u32>(), any::<bool>()),
     );
     let rest = (headers(), long_body(), headers(), number(), hash(), labels(), bytes(), sealed());
@@ -68,6 +68,7 @@ pub(crate) fn request() -> impl Strategy<Value = pb::Request> {
             tls_server_name: texts.3,
             alpn: texts.4,
             tunnel: flags.4,
+            received_authority: wire.4,
         }
     })
 }

@@ -150,6 +150,7 @@ pub struct RequestParts<'a> {
     pub tls_server_name: &'a str,
     pub alpn: &'a str,
     pub tunnel: bool,
+    pub received_authority: &'a [u8],
 }
 
 impl RequestParts<'_> {
@@ -194,6 +195,7 @@ impl Default for RequestParts<'_> {
             tls_server_name: "",
             alpn: "",
             tunnel: false,
+            received_authority: b"",
         }
     }
 }
@@ -227,6 +229,7 @@ impl wire::Fields for RequestParts<'_> {
         out.bytes(25, self.tls_server_name.as_bytes());
         out.bytes(26, self.alpn.as_bytes());
         out.uint(27, u64::from(self.tunnel));
+        out.bytes(28, self.received_authority);
     }
 }
 

@@ -66,6 +66,9 @@ fn of_request(request: &pb::Request, response: Option<&pb::Response>) -> Map<Str
     if request.tunnel {
         put("tunnel", true.into());
     }
+    if !request.received_authority.is_empty() {
+        put("received_authority", text(&request.received_authority));
+    }
     sealed(&mut put, &request.sealed);
     if let Some(response) = response {
         put("response", Value::Object(of_response(response)));

@@ -203,6 +203,7 @@ fn full_request() -> pb::Request {
         tls_server_name: "shop.example".into(),
         alpn: "http/1.1".into(),
         tunnel: false,
+        received_authority: Bytes::new(),
     }
 }
 

@@ -1,7 +1,9 @@
-//! Order between requests of one connection: the next may go when the one before is
-//! settled. A pure table; who is due and who sends is decided elsewhere.
+//! Order between requests of one connection, or of one key of their own: the next may
+//! go when the one before is settled. A pure table; who is due and who sends is decided elsewhere.
 
 use std::collections::{HashMap, VecDeque};
+
+use umbra_record::pb;
 
 #[cfg(test)]
 mod tests;
@@ -9,11 +11,35 @@ mod tests;
 /// A request on its way through a pipeline.
 pub(crate) type Ticket = u64;
 
-/// A connection as it was captured: unique over all agents.
+/// What keeps requests in order. A connection as it was captured: unique over all
+/// agents. Or, where their records have a key of their own, that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Connection {
+    /// Who captured it, or the key.
     pub agent: [u8; 16],
     pub id: u64,
+}
+
+/// The place of a connection's number where there is none: agents count from 1 in each
+/// of at most 65535 threads.
+const KEYED: u64 = u64::MAX;
+
+impl Connection {
+    /// The line of a request, and its place there; none for one that nobody waits for.
+    pub(crate) fn of(agent: [u8; 16], key: &[u8], request: &pb::Request) -> Option<(Self, u64)> {
+        let own: Option<[u8; 16]> = key.try_into().ok();
+        let own = own
+            .filter(|key| key[..8] != agent[8..] || key[8..] != request.connection.to_be_bytes());
+        match own {
+            // A key for each request.
+            Some(key) if key[..] == request.id[..] => None,
+            // A key's requests may come over many connections, whose numbers say nothing.
+            Some(key) => Some((Self { agent: key, id: KEYED }, request.start_ns)),
+            // Requests of an HTTP/2 connection ran beside each other: they have no order.
+            None if request.version >= pb::Version::Http2 as i32 => None,
+            None => Some((Self { agent, id: request.connection }, request.number)),
+        }
+    }
 }
 
 /// A line that takes too much loses its order once the same request has held it up for

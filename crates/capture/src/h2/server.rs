@@ -25,10 +25,10 @@ use crate::{
     clock::Moment,
     drain::StopWatch,
     h1::Malformed,
-    leg,
     origin::Origin,
     proxy::{Proxy, watchdog::Watchdog},
     record::Http2Request,
+    sink,
     stream::Stream,
 };
 
@@ -248,8 +248,9 @@ impl<S: Future<Output = ()>> Server<'_, S> {
         self.ledger.seen(respond.stream_id().as_u32());
         let (parts, body) = request.into_parts();
         let end = body.is_end_stream();
-        let checked = request::head(parts, end).and_then(|head| {
-            leg::check(&head, end, self.proxy.limits())?;
+        let checked = request::head(parts, end).and_then(|mut head| {
+            let sink = self.proxy.tap.config.sink.as_ref();
+            sink::check(sink, &mut head, end, self.proxy.limits())?;
             Ok(head)
         });
         match checked {

@@ -110,7 +110,9 @@ impl Connection<'_> {
         self.request_body.start(head.body());
         let fields = HeadFields::Http1 { bytes: received, fields: head.field_places() };
         let authority = head.authority(received).unwrap_or_default();
-        let restored = sink.restore(View { authority, fields: &fields });
+        let view = View { authority, fields: &fields };
+        let restored = sink.restore(view);
+        let named = sink.client(view).map(<[u8]>::to_vec);
         self.request_out.clear();
         if !restored.is_nothing() {
             rewrite(&mut self.request_out, received, head, &restored);
@@ -126,6 +128,7 @@ impl Connection<'_> {
             }
         }
         let bytes = if self.request_out.is_empty() { received } else { &self.request_out[..] };
+        request.mirrored(authority, &restored, named.as_deref());
         request.begin(started.at, bytes, started.flight);
         if facts.upgrade {
             request.tunnel();

@@ -118,7 +118,7 @@ impl Connection<'_> {
     /// Whether the client speaks HTTP/2, knowing that we do (RFC 9113 section 3.3).
     fn preface(&self, may_be: bool) -> Preface {
         let so_far = &self.from_client[..];
-        if !may_be || self.proxy.tap.config.sink.is_some() {
+        if !may_be {
             Preface::None
         } else if so_far.starts_with(h2::PREFACE) {
             Preface::Whole

@@ -15,6 +15,7 @@ use crate::{
     origin::Origin,
     record::{Http2Request, PartEnd, PartRecord, RequestRecord, Trailers, owned_trailers},
     redactor::Aside,
+    sink::Restored,
     tap::Tap,
 };
 
@@ -94,6 +95,23 @@ impl RequestTee {
 
     pub(crate) fn start(&self) -> Moment {
         self.start
+    }
+
+    /// The request that begins next has been mirrored by a mesh: what of it is recorded
+    /// otherwise than it came, and what tells its client from others.
+    pub(crate) fn mirrored(
+        &mut self,
+        authority: &[u8],
+        restored: &Restored,
+        client: Option<&[u8]>,
+    ) {
+        let record = &mut self.record;
+        record.received_authority.clear();
+        if restored.authority.is_some() {
+            record.received_authority.extend_from_slice(authority);
+        }
+        record.client.clear();
+        record.client.extend_from_slice(client.unwrap_or_default());
     }
 
     /// Begins a request: its head has been parsed from `bytes`.

@@ -142,6 +142,7 @@ fn with_request(request: &pb::Request, cut: usize, out: &mut Vec<u8>) -> usize {
         tls_server_name: &request.tls_server_name,
         alpn: &request.alpn,
         tunnel: request.tunnel,
+        received_authority: &request.received_authority,
     };
     parts.encode(out);
     parts.encoded_len()

@@ -143,6 +143,10 @@ pub struct Request {
     /// bytes are not recorded.
     #[prost(bool, tag = "27")]
     pub tunnel: bool,
+    /// Of a request that a mesh has mirrored: the authority as it came, if the mesh had
+    /// changed it and `authority` is what it was before.
+    #[prost(bytes = "bytes", tag = "28")]
+    pub received_authority: ::prost::bytes::Bytes,
 }
 /// The upstream's answer to a request. Optional. Written after its request; a
 /// reader joins them by id whichever it meets first.

@@ -117,3 +117,28 @@ proptest! {
         prop_assert!(table.lines.is_empty());
     }
 }
+
+#[test]
+fn a_line_is_a_connections_or_a_keys() {
+    let agent = *b"agent-id-of-16-b";
+    let request = pb::Request {
+        id: b"request-id-16-by".to_vec().into(),
+        connection: 7,
+        number: 3,
+        start_ns: 99,
+        version: pb::Version::Http11.into(),
+        ..pb::Request::default()
+    };
+    let http2 = pb::Request { version: pb::Version::Http2.into(), ..request.clone() };
+    let own = [&agent[8..], &7u64.to_be_bytes()].concat();
+    let connection = Connection { agent, id: 7 };
+    assert_eq!(Connection::of(agent, &own, &request), Some((connection, 3)));
+    assert_eq!(Connection::of(agent, &own, &http2), None);
+    // Keys of records that agents did not write say nothing.
+    assert_eq!(Connection::of(agent, b"k", &request), Some((connection, 3)));
+    // A key for each request, and one of a client, over whatever version.
+    assert_eq!(Connection::of(agent, &request.id, &request), None);
+    let client = Connection { agent: *b"hmac-of-a-client", id: u64::MAX };
+    assert_eq!(Connection::of(agent, &client.agent, &request), Some((client, 99)));
+    assert_eq!(Connection::of(agent, &client.agent, &http2), Some((client, 99)));
+}

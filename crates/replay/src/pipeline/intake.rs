@@ -78,7 +78,7 @@ impl Pipeline {
             Some(Body::Request(request)) => {
                 let written = request.start_ns.saturating_add(request.end_after_ns);
                 self.agents.met(agent, written);
-                self.on_request(agent, request, delivery)?;
+                self.on_request(agent, &record.key, request, delivery)?;
             }
             Some(Body::Part(part)) => self.on_part(part, delivery),
             Some(Body::Mark(mark)) => {
@@ -106,6 +106,7 @@ impl Pipeline {
     fn on_request(
         &mut self,
         agent: [u8; 16],
+        key: &[u8],
         request: pb::Request,
         delivery: Delivery,
     ) -> Result<(), ReplayError> {
@@ -139,18 +140,16 @@ impl Pipeline {
             self.hand_in(delivery);
             return Ok(());
         }
-        self.admit(agent, request, delivery);
+        self.admit(agent, key, request, delivery);
         Ok(())
     }
 
-    fn admit(&mut self, agent: [u8; 16], mut request: pb::Request, delivery: Delivery) {
+    fn admit(&mut self, agent: [u8; 16], key: &[u8], mut request: pb::Request, delivery: Delivery) {
         let now = self.now();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        // Requests of an HTTP/2 connection ran beside each other: they have no order.
-        let multiplexed = request.version >= pb::Version::Http2 as i32;
-        let ordered = self.order.is_some() && !multiplexed;
-        let line = ordered.then_some(Connection { agent, id: request.connection });
+        let in_line = self.order.as_ref().and_then(|_| Connection::of(agent, key, &request));
+        let line = in_line.map(|(line, _)| line);
         let place = (request.start_ns, delivery.partition, delivery.offset);
         let mut refused = None;
         let assembling = Assembly::concerns(&request);
@@ -175,8 +174,8 @@ impl Pipeline {
             due_ns: 0,
             request,
         };
-        if let (Some(order), Some(line)) = (&mut self.order, flight.line) {
-            order.enter(line, flight.request.number, ticket);
+        if let (Some(order), Some((line, number))) = (&mut self.order, in_line) {
+            order.enter(line, number, ticket);
         }
         self.flights.insert(ticket, flight);
         if let Some(partition) = self.partitions.get_mut(&place.1) {

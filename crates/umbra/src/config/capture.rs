@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use umbra_capture::{
-    Config, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
+    Config, KeyBy, Profile, RecordResponses, Route, ServerTls, Sink, Suffix, TlsFiles, Upstream,
 };
 
 use super::{
@@ -81,7 +81,10 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     let handover = settings.text("handover").map(PathBuf::from);
     let sink = sink(settings);
     let (upstream, routes) = upstreams(settings);
-    let key = settings.read("key", key).unwrap_or_default();
+    let key = match settings.read("key", key).unwrap_or_default() {
+        KeyBy::Auto if sink.is_some() => KeyBy::Client,
+        key => key,
+    };
     let privacy = privacy(settings, &key);
     let labels = settings.read_all("label", values::pair).into_iter().collect();
     let time = |s: &mut Settings, name| s.read(name, values::some_duration).unwrap_or_default();

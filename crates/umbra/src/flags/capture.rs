@@ -192,7 +192,7 @@ pub(super) const RECORD: &[Flag] = &[
     Flag::value("spool-max", "SIZE", "Most that is kept there; beyond it requests are counted as lost").or("10GiB").under("Record"),
     Flag::value("open-after", "TIME", "A request still being received after this is recorded as it stands, its rest later").or("30s").under("Record"),
     Flag::value("mark-every", "TIME", "How often each thread marks how far it has come").or("5s").under("Record"),
-    Flag::value("key", "KEY", "What keeps requests together, in one partition and in order: auto (the connection on HTTP/1, the request on HTTP/2), connection, request, client, header:NAME or cookie:NAME").or("auto").under("Record"),
+    Flag::value("key", "KEY", "What keeps requests together, in one partition and in order: auto (the connection on HTTP/1, the request on HTTP/2; of a --sink the client whom the mesh names), connection, request, client, header:NAME or cookie:NAME").or("auto").under("Record"),
     Flag::value("label", "KEY=VALUE", "Kept in each record: where it was captured").many().under("Record"),
 ];
 
