@@ -57,6 +57,7 @@ fn example(name: &str) -> Command {
     let mut command = Command::new(examples().join(name).join("run"));
     command.env("UMBRA", other.unwrap_or_else(|| env!("CARGO_BIN_EXE_umbra").into()));
     command.env("PYTHON", python());
+    command.env("XDG_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

@@ -18,6 +18,7 @@ mod golden;
 mod jobs;
 mod main_job;
 mod poison;
+mod privacy;
 mod report;
 mod resume;
 mod security;

@@ -20,6 +20,7 @@ mod agent {
     pub(crate) mod losses;
     pub(crate) mod marks;
     pub(crate) mod messages;
+    pub(crate) mod secrets;
     pub(crate) mod threads;
     pub(crate) mod upstreams;
 }

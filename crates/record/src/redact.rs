@@ -125,6 +125,11 @@ enum Edit {
     With(Vec<u8>),
 }
 
+/// Names that the preset `tokens` means, `*` standing for anything.
+pub fn token_patterns() -> impl Iterator<Item = String> {
+    place::token_patterns()
+}
+
 impl Action {
     /// Reads `seal`, `keep`, `hash` or `drop`.
     ///

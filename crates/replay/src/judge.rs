@@ -37,7 +37,7 @@ use umbra_compare::{
 use umbra_record::pb;
 
 use crate::{report::rfc3339, stats::JudgeStats};
-use redacted::Redacted;
+use redacted::{Redacted, strip};
 
 /// The metrics of the verdict are renewed this often.
 const SUM_UP: Duration = Duration::from_secs(5);
@@ -207,8 +207,10 @@ impl Judge {
         let Some(rules) = self.rules(case) else {
             return self.not_compared(facts, "redaction_unknown");
         };
-        let actual = case.actual.answer();
-        let noise = case.noise.as_ref().map(Side::answer);
+        let taken_out = self.state().redacted.taken_out();
+        let strip = |answer| strip(&taken_out, answer);
+        let (expected, actual) = (strip(expected), strip(case.actual.answer()));
+        let noise = case.noise.as_ref().map(|side| strip(side.answer()));
         let found = umbra_compare::differences(&expected, &actual, &rules);
         let noisy = noise.map(|noise| umbra_compare::differences(&expected, &noise, &rules));
         let mut state = self.state();

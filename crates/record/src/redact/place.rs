@@ -49,6 +49,12 @@ const TOKENS: &[&str] = &[
 /// And whatever ends in one of these, such as `new_password`.
 const TOKEN_ENDS: &[&str] = &["api_key", "apikey", "passwd", "password", "secret", "token"];
 
+/// All of them, `*` standing for anything.
+pub(super) fn token_patterns() -> impl Iterator<Item = String> {
+    let ends = TOKEN_ENDS.iter().map(|end| format!("*{end}"));
+    TOKENS.iter().map(|name| (*name).to_owned()).chain(ends)
+}
+
 /// Bounds the work of matching a path.
 const MAX_SEGMENTS: usize = 32;
 

@@ -134,3 +134,34 @@ fn what_was_taken_out_is_taken_out_of_both_or_nothing_is_compared() {
     assert_eq!((said.report.compared, said.report.equal), (1, 1));
     assert_ne!(said.report.verdict, Judgement::Different);
 }
+
+#[test]
+fn secrets_in_bodies_are_compared_by_nobody() {
+    let judge = judge();
+    let rules = vec!["tokens=seal".to_owned(), "credentials=seal".to_owned()];
+    judge.learn_redaction(&rules);
+    let set = umbra_record::hash::of(rules.join("\n").as_bytes()).to_vec();
+    let mut one = case(1, r#"{"user":{"Password":"other"},"n":1}"#);
+    let json = pb::Header { name: "content-type".into(), value: "application/json".into() };
+    let recorded = br#"{"user":{"Password":"umbra-sealed"},"n":1}"#;
+    let Expected::Recorded(response) = &mut one.expected else { panic!("it is recorded") };
+    response.rule_set = set.into();
+    response.body = Some(bytes::Bytes::from_static(recorded));
+    response.body_length = recorded.len() as u64;
+    response.body_hash = umbra_record::hash::of(recorded).to_vec().into();
+    response.headers.push(json.clone());
+    one.actual.outcome.answer.as_mut().expect("it has one").headers.push(json);
+    judge.judge(&one);
+    let said = judge.said().report;
+    assert_eq!((said.compared, said.equal), (1, 1), "{said:?}");
+    // What is no secret is compared.
+    let answer = one.actual.outcome.answer.as_mut().expect("it has one");
+    let other = br#"{"user":{"Password":"s3cret"},"n":2}"#;
+    answer.body = Some(bytes::Bytes::from_static(other));
+    answer.body_hash = Some(umbra_record::hash::of(other));
+    (one.facts.at, one.facts.id) = ((0, 2), bytes::Bytes::from_static(b"2"));
+    judge.judge(&one);
+    let said = judge.said();
+    assert_eq!((said.report.compared, said.report.different), (2, 1));
+    assert!(!format!("{said:?}").contains("s3cret"));
+}

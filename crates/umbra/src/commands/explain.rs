@@ -18,7 +18,12 @@ use crate::{
 pub(crate) fn run(mut settings: Settings) -> Outcome {
     let form = config::output(&mut settings);
     let request = settings.require("REQUEST", parse);
-    let selection = config::selection(&mut settings, "replay");
+    let stage = settings.read("stage", |text| match text {
+        "capture" => Ok("capture"),
+        "replay" => Ok("replay"),
+        _ => Err("expected capture or replay".into()),
+    });
+    let selection = config::selection(&mut settings, stage.unwrap_or("replay"));
     let compare = config::judge(&mut settings, true);
     let (request, compare) = config::all_there(&settings, request.zip(compare))?;
     let (selected, why) = match selection.decide(&RequestView::from(&request)) {
@@ -74,10 +79,13 @@ fn parse(text: &str) -> Result<pb::Request, String> {
         }
     }
     let host = headers.iter().find(|field| field.name.eq_ignore_ascii_case(b"host"));
+    let length = headers.iter().find(|field| field.name.eq_ignore_ascii_case(b"content-length"));
+    let length = length.and_then(|field| std::str::from_utf8(&field.value).ok()?.parse().ok());
     Ok(pb::Request {
         method: method.to_owned().into_bytes().into(),
         path: path.to_owned().into_bytes().into(),
         authority: host.map(|field| field.value.clone()).unwrap_or_default(),
+        body_length: length.unwrap_or(0),
         query,
         headers,
         ..pb::Request::default()

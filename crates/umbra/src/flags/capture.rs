@@ -9,8 +9,8 @@ pub(super) const CAPTURE: CommandSpec = CommandSpec {
     about: "The agent: stands in front of a service and records its requests",
     examples: "Examples:
   umbra capture --listen 0.0.0.0:8000 --upstream http://127.0.0.1:9001
-  umbra capture --listen :8000 --upstream http://httpbin:80 --log kafka://kafka-1:9092,kafka-2:9092/requests
-  umbra capture --listen :8000 --sink istio --log kafka://kafka-1:9092/requests
+  umbra capture --listen :8000 --upstream http://httpbin:80 --log kafka://kafka-1:9092,kafka-2:9092/requests --seal-to age1…
+  umbra capture --listen :8000 --sink istio --log kafka://kafka-1:9092/requests --credentials hash
   umbra capture --listen :8000 --upstream http://api:80 --path '/api/*' --skip-path /api/health --percent 10",
     flags: &[PROXY, SELECT, RECORD, PRIVACY, LOG, LOG_WRITING, RUN],
 };

@@ -26,7 +26,11 @@ const REQUEST: &[Flag] = &[Flag::argument(
     "REQUEST",
     "REQUEST",
     "METHOD PATH, then header fields as NAME: VALUE, separated by spaces",
-)];
+), Flag::value(
+    "stage",
+    "capture|replay",
+    "Whose selection is asked about: an agent's, or a replay's; their samples (--percent) are independent",
+).or("replay").under("Which requests")];
 
 const OF_JOB: &[Flag] = &[
     Flag::value("job", "NAME", "Name of the job"),
