@@ -212,8 +212,9 @@ impl Way {
         if let Some(place) = backend.sessions.free() {
             return Ok(Found::Place(place));
         }
-        // Where it wanted HTTP/1 before, connections may be idle.
-        if let Some(idle) = backend.pool.take(true) {
+        if backend.sessions.are_refused()
+            && let Some(idle) = backend.pool.take(true)
+        {
             return Ok(Found::Http1(Line { link: idle, fresh: false }));
         }
         let dial = async || match proxy.connect(backend, Offer::Http2, true).await? {

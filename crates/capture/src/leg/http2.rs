@@ -38,6 +38,8 @@ pub(crate) struct Receiving {
     /// To be sent again in another session, if this one did not process it.
     request: Option<Request<()>>,
     end: bool,
+    /// The session was in use before.
+    seasoned: bool,
     /// How much of the body is still to come, if that was announced.
     left: Option<u64>,
 }
@@ -71,6 +73,7 @@ pub(super) fn open(
     end: bool,
 ) -> Result<(Sending, Receiving), Fault> {
     let (response, half) = begin(&place, request.clone(), end)?;
+    let seasoned = place.pulse().has_lived();
     let stream = Rc::new(Stream {
         place: RefCell::new(place),
         half: RefCell::new(half),
@@ -85,6 +88,7 @@ pub(super) fn open(
         interim: 0,
         request: Some(request),
         end,
+        seasoned,
         left: None,
     };
     Ok((sending, receiving))
@@ -339,10 +343,7 @@ impl Receiving {
             && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
         let harmless = |request: &Request<()>| {
             // As on a pooled HTTP/1 connection that turned out to be closed.
-            error.is_io()
-                && self.end
-                && self.interim == 0
-                && translate::is_idempotent(request.method())
+            error.is_io() && self.end && self.seasoned && translate::is_idempotent(request.method())
         };
         let again = self.request.as_ref().is_some_and(|request| {
             self.stream.open.get() && !self.stream.used.get() && (refused || harmless(request))

@@ -62,6 +62,8 @@ pub(crate) struct Sessions {
     /// A stream has ended, or a session has begun or changed.
     room: Rc<Notify>,
     drivers: RefCell<JoinSet<()>>,
+    /// When it was last asked for HTTP/2, the upstream wanted HTTP/1.
+    refused: Cell<bool>,
 }
 
 /// One session.
@@ -110,7 +112,9 @@ impl Sessions {
             }
             if self.may_dial() {
                 let dialing = Counting::new(&self.dialing, Some(&self.room));
-                let link = match dial().await? {
+                let made = dial().await?;
+                self.refused.set(matches!(made, Made::Http1(_)));
+                let link = match made {
                     Made::Session(link) => link,
                     Made::Http1(line) => return Ok(Found::Http1(line)),
                 };
@@ -122,6 +126,11 @@ impl Sessions {
                 return Err(Fault::Timeout("take another stream"));
             }
         }
+    }
+
+    /// Whether the upstream speaks no HTTP/2, as far as that is known.
+    pub(super) fn are_refused(&self) -> bool {
+        self.refused.get()
     }
 
     /// A place in a session that has room.

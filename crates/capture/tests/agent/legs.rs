@@ -2,6 +2,7 @@
 //! sessions.
 
 mod bodies;
+mod clients;
 mod faults;
 mod heads;
 mod server;

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    future::{Future as _, pending, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
@@ -25,6 +25,8 @@ pub(crate) struct Pulse {
     heard: Cell<Instant>,
     /// Since when a stream has been waiting for something: that, or its beginning.
     waits_since: Cell<Instant>,
+    /// It has heard something at all.
+    lived: Cell<bool>,
     /// Since when there has been no stream.
     idle_since: Cell<std::time::Instant>,
     over: Cell<bool>,
@@ -63,6 +65,7 @@ impl Pulse {
             limit: Cell::new(limit),
             heard: Cell::new(Instant::now()),
             waits_since: Cell::new(Instant::now()),
+            lived: Cell::new(false),
             idle_since: Cell::new(std::time::Instant::now()),
             over: Cell::new(false),
             silent: Cell::new(false),
@@ -107,8 +110,14 @@ impl Pulse {
         self.over.set(true);
     }
 
+    /// Whether a stream has ever got something.
+    pub(in crate::leg) fn has_lived(&self) -> bool {
+        self.lived.get()
+    }
+
     /// A stream got something.
     pub(in crate::leg) fn heard(&self) {
+        self.lived.set(true);
         self.heard.set(Instant::now());
         self.waits_since.set(self.heard.get());
     }
