@@ -15,6 +15,7 @@ mod compare;
 mod examples;
 mod faults;
 mod golden;
+mod isolation;
 mod jobs;
 mod main_job;
 mod poison;

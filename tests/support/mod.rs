@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod disk;
 pub(crate) mod envoy;
 pub(crate) mod httpbin;
 pub(crate) mod jobs;

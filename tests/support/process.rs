@@ -153,6 +153,23 @@ impl Running {
         sum
     }
 
+    /// Most bytes it ever had in memory.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Bytes it has in memory now.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+
     pub(crate) fn stderr(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }
@@ -189,7 +206,9 @@ impl Running {
             assert!(start.elapsed() < LONGEST, "still running:\n{}", self.stderr());
             pause(Duration::from_millis(5));
         };
-        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+        let stderr = self.stderr();
+        assert!(!stderr.contains("panicked at"), "a fault of ours:\n{stderr}");
+        Ended { code: status.code(), stdout: self.stdout(), stderr }
     }
 }
 
