@@ -207,6 +207,7 @@ impl Upkeep {
         if let Err(error) = ended
             && error.is_panic()
         {
+            lane.stats().refuse("fault");
             tracing::error!(%error, "a connection ended by a fault of ours");
         }
     }

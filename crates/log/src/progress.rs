@@ -22,6 +22,10 @@ use bytes::Bytes;
 /// attempt 2 by mistake after a crash.
 pub const BLOCK: u64 = 4096;
 
+/// No offset is larger: where there are so many, somebody made them up, and nothing is
+/// reckoned with them.
+const MOST_OFFSETS: u64 = i64::MAX as u64 / 2;
+
 /// Largest encoded metadata (the limit of Kafka's offset commits).
 pub const METADATA_LIMIT: usize = 4096;
 
@@ -121,6 +125,10 @@ impl Checkpoint {
     pub fn parse(committed: u64, metadata: &str) -> Result<Self, String> {
         let mut checkpoint = Self::fresh(committed);
         let wrong = || format!("`{metadata}` is not the progress of an Umbra reader");
+        let possible = |offset: &u64| *offset <= MOST_OFFSETS;
+        if !possible(&committed) {
+            return Err(format!("{committed} is not the progress of an Umbra reader"));
+        }
         let mut words = metadata.split_ascii_whitespace().peekable();
         let Some(reserved) = words.next() else {
             return Ok(checkpoint);
@@ -129,6 +137,7 @@ impl Checkpoint {
             .strip_prefix('r')
             .and_then(|ahead| ahead.parse::<u64>().ok())
             .and_then(|ahead| committed.checked_add(ahead))
+            .filter(possible)
             .ok_or_else(wrong)?;
         if let Some(note) = words.next_if(|word| word.starts_with('n')) {
             let note = base64::decode(&note[1..]).filter(|note| note.len() <= MAX_NOTE);
@@ -140,7 +149,7 @@ impl Checkpoint {
                 let start = at.checked_add(gap.parse().ok()?)?;
                 let length: u64 = length.parse().ok()?;
                 (length > 0).then_some(())?;
-                Some((start, start.checked_add(length)?))
+                Some((start, start.checked_add(length).filter(possible)?))
             });
             let run = run.ok_or_else(wrong)?;
             at = run.1;

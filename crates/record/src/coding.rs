@@ -6,6 +6,12 @@ mod tests;
 
 use std::{borrow::Cow, io::Read};
 
+/// Most codings of one body: each costs as much as the bound allows.
+const MAX_CODINGS: usize = 4;
+
+/// Largest window of zstd as a content coding (RFC 9659): it is held in memory.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
 /// The content of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded<'a> {
@@ -16,7 +22,7 @@ pub struct Decoded<'a> {
 }
 
 /// The content of a body that was sent with these Content-Encoding lines; `None` if a
-/// coding is not known. A body that breaks off, is damaged, or is larger than `limit`
+/// coding is not known, or there are too many. A body that breaks off, is damaged, or is larger than `limit`
 /// gives the content up to there.
 pub fn decode<'a, 'b>(
     body: &'a [u8],
@@ -24,6 +30,10 @@ pub fn decode<'a, 'b>(
     limit: usize,
 ) -> Option<Decoded<'a>> {
     let codings: Vec<&[u8]> = lines.flat_map(|line| line.split(|byte| *byte == b',')).collect();
+    let codes = |coding: &&&[u8]| !matches!(coding.trim_ascii(), b"" | b"identity");
+    if codings.iter().filter(codes).count() > MAX_CODINGS {
+        return None;
+    }
     let mut decoded = Decoded { content: Cow::Borrowed(body), whole: true };
     if body.is_empty() {
         return Some(decoded);
@@ -36,10 +46,13 @@ pub fn decode<'a, 'b>(
             b"gzip" | b"x-gzip" => read(flate2::read::MultiGzDecoder::new(coded), limit),
             b"deflate" => deflate(coded, limit),
             b"br" => read(brotli_decompressor::Decompressor::new(coded, 4096), limit),
-            b"zstd" => match zstd::stream::read::Decoder::new(coded) {
-                Ok(decoder) => read(decoder, limit),
-                Err(_) => return None,
-            },
+            b"zstd" => {
+                let Ok(mut decoder) = zstd::stream::read::Decoder::new(coded) else { return None };
+                if decoder.window_log_max(ZSTD_WINDOW_LOG).is_err() {
+                    return None;
+                }
+                read(decoder, limit)
+            }
             _ => return None,
         };
         decoded = Decoded { content: content.into(), whole: whole && decoded.whole };

@@ -16,6 +16,7 @@ use umbra_record::pb::{self, job_entry::Entry};
 
 use crate::clock::TimeBase;
 
+pub(crate) mod entry;
 #[cfg(test)]
 mod tests;
 
@@ -130,7 +131,7 @@ impl Stored {
     pub(crate) fn fold(&mut self, job: &str, offset: u64, entry: &[u8]) {
         // An entry that does not decode is of another version or kind; what it says
         // cannot matter to this one.
-        if let Ok(entry) = pb::JobEntry::decode(entry)
+        if let Some(entry) = entry::decode(entry)
             && entry.job == job
         {
             self.take(offset, entry);
@@ -244,7 +245,8 @@ impl Run {
     }
 
     fn count(&mut self, target: String, counts: Option<&pb::Counts>) {
-        *self.sent.entry(target).or_default() += counts.map_or(0, |counts| counts.sent);
+        let sent = self.sent.entry(target).or_default();
+        *sent = sent.saturating_add(counts.map_or(0, |counts| counts.sent));
     }
 
     fn came_to(&mut self, target: &str, position: u64) {

@@ -12,6 +12,8 @@ use prost::Message;
 use umbra_log::MAX_NOTE;
 use umbra_record::pb;
 
+use crate::job::entry::decode_note;
+
 #[cfg(test)]
 mod tests;
 
@@ -60,7 +62,7 @@ impl Ledger {
     /// that have been met, with their first and last sequences.
     pub(crate) fn inherit(&mut self, note: &[u8], own: &pb::Counts) -> Vec<(Lane, u64, u64)> {
         // A note of another version is none.
-        let note = pb::PartitionNote::decode(note).unwrap_or_default();
+        let note = decode_note(note).unwrap_or_default();
         let mut counts = note.counts.clone().unwrap_or_default();
         subtract(&mut counts, own);
         *self = Self { inherited: counts, captured_ns: note.captured_ns, ..Self::default() };

@@ -95,7 +95,7 @@ impl Planned {
         group_of(&self.job, self.run, log, target)
     }
 
-    fn new(job: &str, plan: &pb::Plan, stored: &Stored, standing: Standing) -> Self {
+    pub(crate) fn new(job: &str, plan: &pb::Plan, stored: &Stored, standing: Standing) -> Self {
         let run = stored.runs.get(&plan.run);
         Self {
             job: job.to_owned(),
@@ -311,7 +311,8 @@ fn used(stored: &Stored, plan: &pb::Plan) -> BTreeMap<String, Used> {
     // Of this run the pipelines keep account themselves.
     for run in stored.runs.range(first..plan.run).map(|(_, run)| run) {
         for ((target, _), counts) in &run.counts {
-            used.entry(target.clone()).or_default().sent += counts.sent;
+            let used = used.entry(target.clone()).or_default();
+            used.sent = used.sent.saturating_add(counts.sent);
         }
     }
     for (target, spans) in spans {

@@ -332,4 +332,6 @@ impl Settings {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Arbitrary bytes on the listener and from the upstream: the agent lives on and
-//! its books balance.
+//! its books balance. `UMBRA_TEST_LONG=1` throws a hundred times as many, others each
+//! time.
 
 use std::io::{Read, Write};
 
@@ -7,6 +8,15 @@ use super::harness::{Agent, Client, Server};
 
 /// A generator that repeats itself.
 struct Random(u64);
+
+/// What a generator begins with, and how often it is asked: so often usually.
+fn course(seed: u64, rounds: usize) -> (Random, usize) {
+    let Some(_) = std::env::var_os("UMBRA_TEST_LONG") else { return (Random(seed), rounds) };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = seed ^ now.as_nanos() as u64;
+    println!("seed {seed:#x}");
+    (Random(seed), rounds * 100)
+}
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -88,8 +98,8 @@ fn throw(agent: &Agent, random: &mut Random, bytes: &[u8]) {
 fn any_bytes_on_the_listener() {
     let upstream = Server::echo();
     let agent = Agent::start(upstream.address, |_| {});
-    let mut random = Random(0x5eed_1234_5678_9abc);
-    for round in 0..600 {
+    let (mut random, rounds) = course(0x5eed_1234_5678_9abc, 600);
+    for round in 0..rounds {
         let bytes = if round % 5 == 0 {
             random.bytes(3000)
         } else {
@@ -115,7 +125,7 @@ fn any_bytes_on_the_listener() {
 
 #[test]
 fn any_bytes_from_the_upstream() {
-    let seed = std::sync::Mutex::new(Random(0xfeed_1234_5678_9abc));
+    let seed = std::sync::Mutex::new(course(0xfeed_1234_5678_9abc, 0).0);
     let upstream = Server::start(move |client, server| {
         // What waits for more of a broken answer is not kept waiting.
         let patience = Some(std::time::Duration::from_millis(30));
@@ -134,8 +144,8 @@ fn any_bytes_from_the_upstream() {
     let agent = Agent::start(upstream.address, |config| {
         config.upstream_timeout = std::time::Duration::from_millis(30);
     });
-    let mut random = Random(0xabcd_ef01_2345_6789);
-    for round in 0..400 {
+    let (mut random, rounds) = course(0xabcd_ef01_2345_6789, 400);
+    for round in 0..rounds {
         throw(&agent, &mut random, REQUESTS[round % REQUESTS.len()]);
     }
     let ended = agent.end();

@@ -190,6 +190,8 @@ impl Agent {
     pub(crate) fn end_unchecked(self) -> Ended {
         self.stop.cancel();
         let report = self.thread.join().unwrap().unwrap();
+        // A connection that panics is caught, and counted.
+        assert_eq!(self.stats.snapshot().refused.get("fault"), None);
         Ended { report, records: self.log.read() }
     }
 

@@ -298,3 +298,33 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn any_metadata_is_refused_or_gone_on_from(
+        committed in prop_oneof![Just(0), Just(u64::MAX), Just(i64::MAX as u64), any::<u64>()],
+        words in prop::collection::vec(
+            prop::sample::select(vec![
+                "r0", "r7", "r18446744073709551615", "r9223372036854775807", "nAAAA", "n=", "n",
+                "0+1", "1+1", "5+0", "18446744073709551615+1", "1+18446744073709551615", "+", "x",
+                "9223372036854775807+1", "\u{e9}",
+            ]),
+            0..6,
+        ),
+        settled in prop::collection::vec(0..50u64, 0..20),
+    ) {
+        let Ok(checkpoint) = Checkpoint::parse(committed, &words.join(" ")) else { return Ok(()) };
+        let mut progress = Progress::resume(&checkpoint);
+        for step in settled {
+            let offset = progress.next();
+            let _ = (progress.may_deliver(offset), progress.is_settled(offset));
+            progress.deliver(offset);
+            progress.settle(checkpoint.committed + step);
+            let next = progress.checkpoint();
+            progress.confirmed(&next);
+            let last = progress.last_checkpoint();
+            prop_assert!(last.metadata().len() <= METADATA_LIMIT);
+            prop_assert_eq!(&Checkpoint::parse(last.committed, &last.metadata()), &Ok(last));
+        }
+    }
+}

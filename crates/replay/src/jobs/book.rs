@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
 use umbra_record::pb::{self, job_entry::Entry, job_steer::Action};
+
+use crate::job::entry;
 
 /// State of a run that an operator ended.
 pub(super) const CANCELLED: &str = "cancelled";
@@ -47,7 +48,7 @@ impl Book {
     /// Takes one entry of the journal, in its order.
     pub(super) fn fold(&mut self, entry: &[u8]) {
         // An entry that does not decode is of another version.
-        let Ok(entry) = pb::JobEntry::decode(entry) else { return };
+        let Some(entry) = entry::decode(entry) else { return };
         let Some(what) = entry.entry else { return };
         let runs = self.jobs.entry(entry.job).or_default();
         let number = match &what {

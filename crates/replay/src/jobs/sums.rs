@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
 use serde::Serialize;
 use umbra_log::GroupState;
 use umbra_record::pb;
 
 use super::book::Run;
+use crate::job::entry::decode_note;
 
 /// Counts of settled requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,18 +34,23 @@ pub struct Sums {
 impl Sums {
     /// Adds others to these.
     pub(super) fn add(&mut self, other: &Self) {
-        self.read += other.read;
-        self.selected += other.selected;
-        self.sent += other.sent;
-        self.answered += other.answered;
-        self.dead += other.dead;
+        for (mine, theirs) in [
+            (&mut self.read, other.read),
+            (&mut self.selected, other.selected),
+            (&mut self.sent, other.sent),
+            (&mut self.answered, other.answered),
+            (&mut self.dead, other.dead),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
         for (mine, theirs) in [
             (&mut self.failed, &other.failed),
             (&mut self.skipped, &other.skipped),
             (&mut self.status, &other.status),
         ] {
             for (name, count) in theirs {
-                *mine.entry(name.clone()).or_default() += count;
+                let mine = mine.entry(name.clone()).or_default();
+                *mine = mine.saturating_add(*count);
             }
         }
     }
@@ -74,7 +79,7 @@ pub(super) fn of(run: &Run, target: &str, group: &GroupState) -> Sums {
         done.map(|((_, partition), counts)| (*partition, Sums::from(counts))).collect();
     let mut noted = false;
     for (partition, progress) in &group.partitions {
-        let note = pb::PartitionNote::decode(progress.note.clone()).unwrap_or_default();
+        let note = decode_note(progress.note.clone()).unwrap_or_default();
         let Some(counts) = &note.counts else { continue };
         noted = true;
         let sums = Sums::from(counts);

@@ -127,6 +127,13 @@ pub(crate) fn capture(settings: &mut Settings, drain: Duration) -> Option<Captur
     if !(1 << 10..=1 << 20).contains(&config.max_head) {
         settings.problem("max-head", "must be from 1KiB to 1MiB");
     }
+    // A head of the largest size holds no more.
+    if config.max_headers > 100_000 {
+        settings.problem("max-headers", "more than 100000");
+    }
+    if config.max_connections > 10_000_000 {
+        settings.problem("max-connections", "more than 10000000");
+    }
     if config.max_response_body > MAX_RECORD_BODY as u64 {
         settings.problem("max-response-body", "must be at most 512KiB: an answer is one record");
     }

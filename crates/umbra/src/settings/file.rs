@@ -2,7 +2,7 @@
 //! level for every command, or below a command's name for it alone. Keeps each
 //! value as the text the user wrote, with its line.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use saphyr_parser::{Event, Parser, ScanError};
 
@@ -11,6 +11,9 @@ use crate::flags::{self, COMMANDS, Flag};
 
 /// Largest file read.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Deepest nesting: what is deeper says nothing to any flag.
+const MAX_DEPTH: usize = 32;
 
 /// One key of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +58,14 @@ pub(crate) fn read(path: &Path) -> (Vec<Entry>, Vec<String>) {
 
 fn load(path: &Path) -> Result<Option<Node>, String> {
     let shown = path.display();
-    let text = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > MAX_BYTES => return Err(format!("{shown}: larger than 1 MiB")),
-        _ => std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?,
-    };
+    // What is no file at all may never end.
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|e| format!("{shown}: {e}"))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{shown}: larger than 1 MiB"));
+    }
     parse(&text).map_err(|e| {
         format!("{shown}:{}:{}: {}", e.marker().line(), e.marker().col() + 1, e.info())
     })
@@ -187,6 +194,9 @@ fn parse(text: &str) -> Result<Option<Node>, ScanError> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
         let line = span.start.line();
+        if open.len() > MAX_DEPTH {
+            return Err(ScanError::new_str(span.start, "nested too deeply"));
+        }
         let done = match event {
             Event::Scalar(value, ..) => Node { line, kind: Kind::Scalar(value.into_owned()) },
             Event::Alias(_) => Node { line, kind: Kind::Scalar("*".to_owned()) },

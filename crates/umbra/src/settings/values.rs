@@ -5,6 +5,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::{Timestamp, Zoned, civil::DateTime, tz::TimeZone};
 
+/// Longest duration: may be added to any instant.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// Highest rate a second, and its inverse the lowest; the same for a speed. Beyond,
+/// times would be infinite or all the same.
+const HIGHEST: f64 = 1e9;
+
 /// `64KiB`, `10MB`, `1.5GiB`, `4096`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
@@ -54,7 +61,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         seconds += number.parse::<f64>().map_err(|_| wrong())? * factor;
         rest = tail;
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| "out of range".into())
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        _ => Err("out of range: at most 36500d".into()),
+    }
 }
 
 /// A duration above zero.
@@ -85,7 +95,14 @@ pub(crate) fn speed(text: &str) -> Result<f64, String> {
 }
 
 fn positive(number: f64) -> Result<f64, String> {
-    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("must be above 0".into()) }
+    if number.is_nan() || number <= 0.0 {
+        return Err("must be above 0".into());
+    }
+    if (HIGHEST.recip()..=HIGHEST).contains(&number) {
+        Ok(number)
+    } else {
+        Err("out of range: from 0.000000001 to 1000000000".into())
+    }
 }
 
 /// 0 to 100.

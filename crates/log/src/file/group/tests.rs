@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{Group, file_name};
+use super::{Group, file_name, parse};
 use crate::{LogError, file::segment::Place, progress::Checkpoint};
 
 #[test]
@@ -59,5 +59,28 @@ fn progress_that_cannot_be_read_is_named() {
             panic!("{text:?} was read")
         };
         assert!(why.contains("groups/g"), "{why}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_file_is_refused_or_read(
+        damage in proptest::collection::vec(
+            (proptest::arbitrary::any::<proptest::sample::Index>(), proptest::char::any()), 0..4,
+        ),
+        lines in proptest::collection::vec("[0-9]{0,22} [0-9]{0,22}( r[0-9]{0,22})?( n[A-Za-z]{0,9})?( [0-9]{0,3}[+][0-9]{0,22})*", 0..4),
+    ) {
+        let mut text: Vec<char> =
+            format!("umbra progress 1\n0 7 r9 1+1\n{}\n", lines.join("\n")).chars().collect();
+        for (place, letter) in damage {
+            let place = place.index(text.len());
+            text[place] = letter;
+        }
+        let text: String = text.into_iter().collect();
+        for checkpoint in parse(&text).into_iter().flat_map(BTreeMap::into_values) {
+            let mut progress = crate::progress::Progress::resume(&checkpoint);
+            progress.deliver(progress.next());
+            progress.checkpoint().metadata();
+        }
     }
 }
