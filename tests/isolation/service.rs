@@ -93,6 +93,8 @@ impl Service {
         pattern();
         clock();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // The system would take a whole upload for a service that does not read.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(256 << 10).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { gate, ..Shared::default() });
         let theirs = Arc::clone(&shared);
