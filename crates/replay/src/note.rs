@@ -116,7 +116,7 @@ impl Ledger {
             run.at = at;
             if met.sequence > run.last.saturating_add(1) {
                 *run = fresh;
-            } else if met.sequence == run.last + 1 {
+            } else if Some(met.sequence) == run.last.checked_add(1) {
                 run.last = met.sequence;
             }
         }

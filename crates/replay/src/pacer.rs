@@ -240,14 +240,15 @@ impl RateClock {
     }
 
     fn took(&mut self) {
-        self.position = self.own(self.position).map_or(self.position, |(number, _)| number) + 1;
+        let number = self.own(self.position).map_or(self.position, |(number, _)| number);
+        self.position = number.saturating_add(1);
     }
 
     fn due_after(&self, sends: u64, until_ns: u64) -> Option<u64> {
         let (mut at, mut last) = (self.position, None);
         for _ in 0..sends {
             let (number, due) = self.own(at).filter(|(_, due)| *due <= until_ns)?;
-            (at, last) = (number + 1, Some(due));
+            (at, last) = (number.saturating_add(1), Some(due));
         }
         last.or_else(|| self.due_of(at))
     }
@@ -266,6 +267,9 @@ impl RateClock {
         let (mut low, mut step) = (self.position, 1);
         while behind(low.saturating_add(step)) {
             low = low.saturating_add(step);
+            if low == u64::MAX {
+                return low;
+            }
             step = step.saturating_mul(2);
         }
         let mut high = low.saturating_add(step);
