@@ -58,7 +58,7 @@ impl Collector for Metrics {
             "Attempts to keep a data key with the log that failed",
             now.keys_failed,
         )?;
-        by_reason(out, "umbra_capture_refused", "Messages refused as not HTTP", &now.refused)?;
+        by_reason(out, "umbra_capture_refused", "Messages and connections refused", &now.refused)?;
         gauge(out, "umbra_capture_tee_bytes", "Bytes held for the log", now.tee_bytes)?;
         gauge(out, "umbra_capture_spool_bytes", "Bytes in the spool", now.spool_bytes)?;
         gauge(out, "umbra_capture_spool_records", "Records in the spool", now.spooled)?;
