@@ -14,6 +14,7 @@ mod cluster;
 mod compare;
 mod examples;
 mod faults;
+mod front;
 mod golden;
 mod isolation;
 mod jobs;

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     fs::File,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -68,6 +69,32 @@ impl Umbra {
             .flag("listen", "127.0.0.1:0")
             .flag("upstream", format!("http://{upstream}"))
             .flag("log", log.arg())
+    }
+
+    /// The same, listening somewhere else.
+    pub(crate) fn agent_at(log: &TestLog, upstream: impl Display, listen: &str) -> Self {
+        Self::new("capture")
+            .flag("listen", listen)
+            .flag("upstream", format!("http://{upstream}"))
+            .flag("log", log.arg())
+    }
+
+    /// Passes it a socket as systemd does, under this name.
+    pub(crate) fn passed(self, socket: OwnedFd, name: &str) -> Self {
+        let mut command = Command::new("/bin/sh");
+        // The shell's own number becomes the command's.
+        let script = r#"LISTEN_PID=$$ exec "$0" "$@" 3<&0 </dev/null"#;
+        command.args(["-c", script]).arg(self.command.get_program()).args(self.command.get_args());
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name).stdin(socket);
+        command.stdout(File::create(self.dir.path().join("stdout")).unwrap());
+        command.stderr(File::create(self.dir.path().join("stderr")).unwrap());
+        Self { command, dir: self.dir }
     }
 
     pub(crate) fn arg(mut self, value: impl AsRef<str>) -> Self {
@@ -176,6 +203,12 @@ impl Running {
 
     pub(crate) fn stdout(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stdout")).unwrap_or_default()
+    }
+
+    /// Bytes of memory it has now.
+    pub(crate) fn resident(&self) -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
     pub(crate) fn signal(&self, name: &str) {
