@@ -137,14 +137,6 @@ impl Sending {
         }
     }
 
-    /// Sends what an earlier call has left.
-    pub(crate) async fn flush(&mut self) -> Result<(), Fault> {
-        match self {
-            Self::Http1(sending) => sending.flush().await,
-            Self::Http2(sending) => sending.flush().await,
-        }
-    }
-
     /// Ends the request. Trailers of a body whose length was announced cannot be told
     /// an HTTP/1 upstream and are left out.
     pub(crate) async fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Fault> {
