@@ -16,6 +16,7 @@ mod examples;
 mod faults;
 mod front;
 mod golden;
+mod http2;
 mod isolation;
 mod jobs;
 mod main_job;

@@ -5,5 +5,5 @@ mod bodies;
 mod clients;
 mod faults;
 mod heads;
-mod server;
+pub(crate) mod server;
 mod sessions;
