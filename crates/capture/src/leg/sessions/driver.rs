@@ -205,3 +205,6 @@ async fn watch(pings: Option<PingPong>, pulse: &Pulse, times: Times) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
