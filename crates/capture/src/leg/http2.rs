@@ -163,9 +163,8 @@ impl Sending {
             half.reserve_capacity(self.unsent.len());
             let capacity = half.capacity();
             if capacity == 0 {
-                match ready!(half.poll_capacity(cx)) {
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => {}
+                if let Some(Ok(_)) = ready!(half.poll_capacity(cx)) {
+                    continue;
                 }
                 drop(half);
                 return self.stream.poll_broken(cx);

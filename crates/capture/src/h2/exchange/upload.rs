@@ -23,6 +23,7 @@ pub(super) struct Upload<'a> {
 }
 
 /// How it ended.
+#[derive(Clone, Copy)]
 pub(super) enum Uploaded {
     /// All of it has been passed on.
     Whole,
