@@ -25,6 +25,7 @@ mod privacy;
 mod report;
 mod resume;
 mod security;
+mod sink;
 mod slow;
 mod spool;
 mod topics;

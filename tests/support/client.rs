@@ -37,6 +37,11 @@ impl Client {
         self.reader.response(bodiless)
     }
 
+    /// The next answer, also an interim one.
+    pub(crate) fn receive_any(&mut self) -> io::Result<Message> {
+        self.reader.any_response()
+    }
+
     /// Sends a request and returns the answer.
     #[track_caller]
     pub(crate) fn call(&mut self, bytes: &[u8]) -> Message {

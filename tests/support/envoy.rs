@@ -13,7 +13,7 @@ use super::{client::get, httpbin::venv, process::Service, wait_for};
 
 /// A running Envoy; ended when dropped.
 pub(crate) struct Envoy {
-    service: Service,
+    _service: Service,
     _dir: TempDir,
     admin: SocketAddr,
 }
@@ -54,7 +54,7 @@ impl Envoy {
             std::fs::read_to_string(&told).ok()?.trim().parse::<SocketAddr>().ok()
         });
         wait_for("Envoy is live", || get(admin, "/ready").status() == 200);
-        Self { service, _dir: dir, admin }
+        Self { _service: service, _dir: dir, admin }
     }
 
     /// Where a listener with port 0 listens.
@@ -73,11 +73,6 @@ impl Envoy {
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let shown = get(self.admin, &format!("/stats?filter=^{name}$")).text();
         shown.trim().rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or_default()
-    }
-
-    /// What it has logged so far.
-    pub(crate) fn output(&self) -> String {
-        self.service.output()
     }
 }
 

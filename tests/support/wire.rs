@@ -120,6 +120,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// The next answer, also an interim one.
+    pub(crate) fn any_response(&mut self) -> io::Result<Message> {
+        self.message(true, false)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
     fn message(&mut self, is_response: bool, bodiless: bool) -> io::Result<Option<Message>> {
         let Some(start) = self.line()? else { return Ok(None) };
         let start = String::from_utf8_lossy(&start).into_owned();
