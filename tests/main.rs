@@ -24,6 +24,7 @@ mod poison;
 mod privacy;
 mod report;
 mod resume;
+mod sealed;
 mod security;
 mod sink;
 mod slow;

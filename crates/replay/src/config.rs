@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use umbra_record::{authority::ShadowHost, select::Selection};
 
-use crate::judge::Compare;
+use crate::{judge::Compare, seals::Unsealing, send::Tls};
 
 /// A replay job's settings.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub drain: Duration,
     /// How the shadows' answers are judged, if they are.
     pub compare: Option<Arc<Compare>>,
+    /// How values that were sealed at capture come back.
+    pub unsealing: Unsealing,
     /// Each outcome, as a JSON line, before its offset is committed.
     pub outcomes: Option<std::path::PathBuf>,
     /// The user's settings in canonical form, stored with the plan and compared
@@ -130,6 +132,10 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// HTTP version to send with.
     pub protocol: Protocol,
+    /// If its URL is `https`.
+    pub tls: Tls,
+    /// Whether it is sent what was sealed at capture.
+    pub unseal: bool,
     /// When it refuses connections.
     pub when_down: WhenDown,
 }
@@ -137,6 +143,9 @@ pub struct Target {
 /// HTTP version of the requests sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// As recorded: HTTP/1.1 for HTTP/1.0 too; HTTP/2 by prior knowledge on `http` and by
+    /// agreement on `https`, and HTTP/1.1 instead where the target speaks no HTTP/2.
+    Recorded,
     /// Always HTTP/1.1.
     Http1,
     /// Always HTTP/2 (prior knowledge on `http`).

@@ -24,6 +24,7 @@ use crate::{
     production::Production,
     report::{Gaps, rfc3339},
     run::share_of,
+    seals::Seals,
     sequence::Seen,
     window::Window,
 };
@@ -68,6 +69,9 @@ pub struct DryRun {
     pub hosts: BTreeMap<String, u64>,
     /// Sends that are not safe, to all targets, by method and path.
     pub writes: BTreeMap<String, u64>,
+    /// Data keys of values that were sealed at capture in the selected requests.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, DryKey>,
     /// Target by target.
     pub targets: BTreeMap<String, DryTarget>,
     #[serde(skip)]
@@ -90,6 +94,20 @@ pub struct DryTarget {
     pub duration_s: Option<f64>,
     /// It is an upstream that the requests were captured in front of.
     pub production: bool,
+    /// Values sealed at capture that it would be sent, in one pass.
+    pub unsealed: u64,
+    /// Those that would be left out of its requests.
+    pub sealed_omitted: u64,
+}
+
+/// A data key of sealed values.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DryKey {
+    /// Values sealed with it, in the selected requests.
+    pub values: u64,
+    /// Why it does not open; absent: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 /// Reads what the job would read, up to what is in the log now; `None` if `stop`
@@ -121,6 +139,7 @@ async fn look(config: &Config, log: &Log) -> Result<DryRun, ReplayError> {
     if dry.cut() {
         read(config, log, &left, |event| dry.on_event(event)).await?;
     }
+    dry.open_keys(log).await?;
     Ok(dry.result(log.name()))
 }
 
@@ -189,6 +208,8 @@ struct Dry<'a> {
     seen: Seen,
     rows: Vec<Row>,
     found: DryRun,
+    /// Values that were sealed, by data key.
+    keys: BTreeMap<String, u64>,
     /// Everything was read once; now the cut passes are looked at.
     again: bool,
 }
@@ -203,6 +224,9 @@ struct Row {
     /// What goes in the pass that is cut.
     earliest: Earliest,
     found: DryTarget,
+    /// Values that were sealed, by data key.
+    sealed: BTreeMap<String, u64>,
+    unseal: bool,
 }
 
 impl<'a> Dry<'a> {
@@ -217,6 +241,8 @@ impl<'a> Dry<'a> {
                 cut: Cut::default(),
                 earliest: Earliest::default(),
                 found: DryTarget { url, ..DryTarget::default() },
+                sealed: BTreeMap::new(),
+                unseal: target.unseal,
             });
         }
         Ok(Self {
@@ -229,8 +255,31 @@ impl<'a> Dry<'a> {
                 to: plan.to_ns.map(rfc3339),
                 ..DryRun::default()
             },
+            keys: BTreeMap::new(),
             again: false,
         })
+    }
+
+    /// Finds out which of the data keys open.
+    async fn open_keys(&mut self, log: &Log) -> Result<(), ReplayError> {
+        let seals = Seals::new(log, self.config.unsealing.clone()).await?;
+        for (key, values) in std::mem::take(&mut self.keys) {
+            // Those that are summed up are not looked at one by one.
+            let closed = match key.as_str() {
+                OTHERS => Some("too many to be looked for".to_owned()),
+                id => seals.why_closed(id).await?.map(|why| why.to_string()),
+            };
+            for row in &mut self.rows {
+                let mine = row.sealed.get(&key).copied().unwrap_or(0);
+                if closed.is_none() && row.unseal {
+                    row.found.unsealed += mine;
+                } else {
+                    row.found.sealed_omitted += mine;
+                }
+            }
+            self.found.keys.insert(key, DryKey { values, closed });
+        }
+        Ok(())
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -291,10 +340,18 @@ impl<'a> Dry<'a> {
         let (first, last) = found.span.unwrap_or((u64::MAX, 0));
         found.span = Some((first.min(request.start_ns), last.max(request.start_ns)));
         count(&mut found.hosts, &String::from_utf8_lossy(&request.authority), 1);
+        for value in &request.sealed {
+            count(&mut self.keys, &value.key_id, 1);
+        }
         for row in &mut self.rows {
             row.found.production |= row.production.is_hit(&request.upstream);
             match refusal(request, self.config.writes, &row.share) {
-                None => row.whole.take(request.start_ns, write(request)),
+                None => {
+                    row.whole.take(request.start_ns, write(request));
+                    for value in &request.sealed {
+                        count(&mut row.sealed, &value.key_id, 1);
+                    }
+                }
                 Some(why) => count(&mut row.found.skipped, why.label(), 1),
             }
         }

@@ -48,6 +48,16 @@ pub enum ReplayError {
     /// The disk said no.
     #[error("{0}")]
     Io(String),
+    /// A value that was sealed at capture does not open, and none may be left out.
+    #[error("the value of {place} is sealed with key {key}, which does not open: {why}")]
+    Sealed {
+        /// The data key.
+        key: String,
+        /// Where the value stands in the request.
+        place: String,
+        /// In words.
+        why: String,
+    },
     /// A target's settings cannot be used.
     #[error("target {target}: {reason}")]
     Target {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use umbra_record::pb;
+use umbra_record::{pb, redact::Restored};
 
 /// Captured bytes of an answer's body at most; length and hash are of the whole.
 pub const MAX_ANSWER_BODY: usize = 64 * 1024;
@@ -42,6 +42,10 @@ pub struct Outcome {
     pub latency: Duration,
     /// The answer, or as much of it as came: beside a failure, its head at least.
     pub answer: Option<Answer>,
+    /// What became of the values that were sealed at capture.
+    pub restored: Restored,
+    /// Recorded as HTTP/2 and sent with HTTP/1.1, for the target speaks no other.
+    pub downgraded: bool,
 }
 
 /// A target's answer. Times count from the moment a connection was there.

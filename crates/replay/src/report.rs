@@ -144,6 +144,12 @@ pub struct TargetReport {
     pub order_lost: u64,
     /// How long it was down.
     pub down_s: f64,
+    /// Values sealed at capture that it was sent.
+    pub unsealed: u64,
+    /// Those that were left out of its requests.
+    pub sealed_omitted: u64,
+    /// Requests recorded as HTTP/2 that it was sent with HTTP/1.1, for it speaks no other.
+    pub downgraded: u64,
 }
 
 /// Times in microseconds, as a histogram of bounded size.
@@ -192,6 +198,9 @@ impl TargetReport {
             held_by_order: tally.held_by_order,
             order_lost: tally.order_lost,
             down_s: 0.0,
+            unsealed: tally.unsealed,
+            sealed_omitted: tally.sealed_omitted,
+            downgraded: tally.downgraded,
         }
     }
 }

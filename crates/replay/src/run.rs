@@ -24,6 +24,7 @@ use crate::{
     pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, Room},
     plan::{Planned, Standing, agree},
     report::{AgentMissing, Ended, Gaps, Report, TargetReport, Times, rfc3339},
+    seals::Seals,
     send::Sender,
     stats::Stats,
     tally::Tally,
@@ -51,6 +52,7 @@ pub(crate) struct Job {
     pub dead: DeadLetters,
     pub outcomes: Option<Arc<OutcomeFile>>,
     pub court: Option<Arc<Court>>,
+    pub seals: Arc<Seals>,
     pub stats: Stats,
     /// How many partitions there are, once the window's end has come; absent where that
     /// does not matter.
@@ -125,6 +127,7 @@ struct Replay<'a> {
     keeper: Keeper,
     outcomes: Option<Arc<OutcomeFile>>,
     court: Option<Arc<Court>>,
+    seals: Arc<Seals>,
     targets: Vec<Prepared>,
     carries: BTreeMap<String, Carry>,
 }
@@ -173,7 +176,8 @@ impl Outcome {
 impl<'a> Replay<'a> {
     async fn new(config: Config, log: &'a Log, stats: Stats) -> Result<Self, ReplayError> {
         let time = TimeBase::new();
-        let targets = prepare(&config)?;
+        let seals = Arc::new(Seals::new(log, config.unsealing.clone()).await?);
+        let targets = prepare(&config, &seals)?;
         let outcomes = match &config.outcomes {
             Some(path) => {
                 let file = OutcomeFile::open(path)
@@ -199,6 +203,7 @@ impl<'a> Replay<'a> {
             time,
             outcomes,
             court,
+            seals,
             targets,
         })
     }
@@ -224,6 +229,7 @@ impl<'a> Replay<'a> {
             dead: self.dead.clone(),
             outcomes: self.outcomes.clone(),
             court: self.court.clone(),
+            seals: Arc::clone(&self.seals),
             stats: self.stats.clone(),
             partitions: looked.as_ref().map(watch::Sender::subscribe),
         });
@@ -429,11 +435,12 @@ async fn look(
     }
 }
 
-fn prepare(config: &Config) -> Result<Vec<Prepared>, ReplayError> {
+fn prepare(config: &Config, seals: &Arc<Seals>) -> Result<Vec<Prepared>, ReplayError> {
     let mut prepared = Vec::with_capacity(config.targets.len());
     for target in &config.targets {
         let refuse = |reason: String| ReplayError::Target { target: target.name.clone(), reason };
         let sender = Sender::new(target, &config.job).map_err(|error| refuse(error.to_string()))?;
+        let sender = sender.with_seals(Arc::clone(seals));
         let share = share_of(target)?;
         prepared.push(Prepared { target: target.clone(), share, sender: Arc::new(sender) });
     }

@@ -6,7 +6,9 @@ mod answer;
 mod connect;
 mod http1;
 mod http2;
+mod recorded;
 mod rewrite;
+mod trust;
 
 use std::{
     sync::Arc,
@@ -14,20 +16,31 @@ use std::{
 };
 
 use tokio_rustls::rustls::ClientConfig;
+use umbra_record::{pb, redact::Restored};
 
 use crate::{
     config::{Protocol, Target},
     outcome::{Answer, Class, Outcome, Outgoing},
+    seals::{Echo, Seals},
 };
 use connect::Connector;
 use http1::Http1;
 use http2::Http2;
-use rewrite::Rules;
+use recorded::Recorded;
+use rewrite::{Rules, Shadow};
+pub use trust::Tls;
+
+/// The protocols' names in a TLS handshake.
+const H1: &[u8] = b"http/1.1";
+const H2: &[u8] = b"h2";
 
 /// Sends to one target; shared by all that send to it.
 pub struct Sender {
     rules: Rules,
     transport: Transport,
+    seals: Option<Arc<Seals>>,
+    /// Whether this target is given what was sealed.
+    unseal: bool,
 }
 
 /// Why a target cannot be sent to as it is configured.
@@ -47,6 +60,7 @@ pub enum SenderError {
 enum Transport {
     Http1(Http1),
     Http2(Http2),
+    Recorded(Box<Recorded>),
 }
 
 /// What a transport did with one request.
@@ -67,7 +81,7 @@ struct Fault {
 }
 
 impl Sender {
-    /// A sender that trusts the certificates the operating system trusts.
+    /// A sender that trusts whom the target's settings say.
     pub fn new(target: &Target, job: &str) -> Result<Self, SenderError> {
         Self::build(target, job, None)
     }
@@ -87,18 +101,38 @@ impl Sender {
         job: &str,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, SenderError> {
-        let connector = Connector::new(target, tls)?;
-        let transport = match target.protocol {
-            Protocol::Http1 => {
-                Transport::Http1(Http1::new(connector, target.timeout, target.concurrency))
+        if target.tls.insecure {
+            tracing::warn!(target = target.name, "any certificate of the target is taken");
+        }
+        // Read once, whatever number of kinds of connections is made with it.
+        let tls = match tls {
+            None if target.url.scheme_str() == Some("https") => {
+                Some(Arc::new(target.tls.client_config().map_err(SenderError::Trust)?))
             }
-            Protocol::Http2 => {
-                let scheme = target.url.scheme_str().unwrap_or("http");
-                let http2 = Http2::new(connector, scheme, target.timeout, target.concurrency);
-                Transport::Http2(http2)
+            tls => tls,
+        };
+        let connector = |offer: &[&[u8]]| Connector::new(target, tls.as_deref(), offer);
+        let (timeout, concurrency) = (target.timeout, target.concurrency);
+        let scheme = target.url.scheme_str().unwrap_or("http");
+        let http1 = || Ok(Http1::new(connector(&[H1])?, timeout, concurrency));
+        let http2 = || Ok(Http2::new(connector(&[H2])?, scheme, timeout, concurrency));
+        let transport = match target.protocol {
+            Protocol::Http1 => Transport::Http1(http1()?),
+            Protocol::Http2 => Transport::Http2(http2()?),
+            Protocol::Recorded => {
+                let asking = connector(&[H2, H1])?;
+                let patience = target.connect_timeout;
+                Transport::Recorded(Box::new(Recorded::new(http1()?, http2()?, asking, patience)))
             }
         };
-        Ok(Self { rules: Rules::new(target, job)?, transport })
+        let rules = Rules::new(target, job)?;
+        Ok(Self { rules, transport, seals: None, unseal: target.unseal })
+    }
+
+    /// The same, putting back what was sealed, unless the target is not to get it.
+    /// Without, sealed values are sent as they stand in the record.
+    pub(crate) fn with_seals(self, seals: Arc<Seals>) -> Self {
+        Self { seals: Some(seals), ..self }
     }
 
     /// Sends one request and takes the whole answer. Never sends a byte of it twice;
@@ -106,19 +140,29 @@ impl Sender {
     /// and closes its connection (HTTP/2: its stream).
     pub async fn send(&self, outgoing: Outgoing) -> Outcome {
         let started = Instant::now();
+        let unsendable = |why: String| {
+            let fault = Fault::new(Class::Unsendable, why);
+            Outcome::from(Sent::not_connected(fault, started))
+        };
+        let sealed = !outgoing.request.sealed.is_empty();
+        let (outgoing, restored, echo) = match &self.seals {
+            Some(seals) if sealed => match seals.restore(outgoing, self.unseal).await {
+                Ok(unsealed) => (unsealed.outgoing, unsealed.restored, unsealed.echo),
+                Err(why) => return unsendable(why),
+            },
+            _ => (outgoing, Restored::default(), Echo::default()),
+        };
         let shadow = match self.rules.apply(&outgoing) {
             Ok(shadow) => shadow,
-            Err(why) => {
-                let fault = Fault::new(Class::Unsendable, why);
-                return Sent::not_connected(fault, started).into();
-            }
+            Err(why) => return unsendable(why.to_owned()),
         };
+        let version = outgoing.request.version();
         drop(outgoing);
-        match &self.transport {
-            Transport::Http1(http1) => http1.send(&shadow).await,
-            Transport::Http2(http2) => http2.send(shadow).await,
+        let (mut sent, downgraded) = self.transport.send(shadow, version).await;
+        if let Some(answer) = &mut sent.answer {
+            echo.remove_from(answer);
         }
-        .into()
+        Outcome { restored, downgraded, ..sent.into() }
     }
 
     /// Whether a connection can be made now. Sends nothing over it.
@@ -126,6 +170,23 @@ impl Sender {
         match &self.transport {
             Transport::Http1(http1) => http1.probe().await,
             Transport::Http2(http2) => http2.probe().await,
+            Transport::Recorded(recorded) => recorded.probe().await,
+        }
+    }
+}
+
+impl Transport {
+    /// Tells whether it went as HTTP/1.1 although it was recorded as HTTP/2.
+    async fn send(&self, shadow: Shadow, version: pb::Version) -> (Sent, bool) {
+        match self {
+            Self::Http1(http1) => (http1.send(&shadow).await, false),
+            Self::Http2(http2) => (http2.send(shadow).await, false),
+            Self::Recorded(recorded) => match version {
+                // There is no HTTP/3 to a target; what it has in common with HTTP/2 is
+                // most of it.
+                pb::Version::Http2 | pb::Version::Http3 => recorded.send_http2(shadow).await,
+                _ => (recorded.http1.send(&shadow).await, false),
+            },
         }
     }
 }
@@ -168,6 +229,8 @@ impl From<Sent> for Outcome {
             connect: sent.connect,
             latency,
             answer: sent.answer,
+            restored: Restored::default(),
+            downgraded: false,
         }
     }
 }

@@ -21,7 +21,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{outcome::Class, tally::Skip};
+use crate::{
+    outcome::{Class, Outcome},
+    tally::Skip,
+};
 
 #[cfg(test)]
 mod tests;
@@ -190,6 +193,9 @@ impl Stats {
                 .map(|class| m.outcomes.get_or_create(&with("class", class.label())).clone()),
             skipped: Skip::ALL
                 .map(|why| m.skipped.get_or_create(&with("reason", why.label())).clone()),
+            unsealed: m.unsealed.get_or_create(&label()).clone(),
+            sealed_omitted: m.sealed_omitted.get_or_create(&label()).clone(),
+            downgraded: m.downgraded.get_or_create(&label()).clone(),
             send_lag: m.send_lag.clone(),
             response: m.response.get_or_create(&label()).clone(),
             in_flight: m.in_flight.get_or_create(&label()).clone(),
@@ -205,6 +211,9 @@ struct Metrics {
     sent: Family<Labels, Counter>,
     outcomes: Family<Labels, Counter>,
     skipped: Family<Labels, Counter>,
+    unsealed: Family<Labels, Counter>,
+    sealed_omitted: Family<Labels, Counter>,
+    downgraded: Family<Labels, Counter>,
     send_lag: Histogram,
     response: Family<Labels, Histogram, fn() -> Histogram>,
     log_lag: Family<Labels, Gauge<f64, AtomicU64>>,
@@ -222,6 +231,9 @@ impl Default for Metrics {
             outcomes: Family::default(),
             skipped: Family::default(),
             // 50 µs to 26 s: from a pacer in good health to a shadow far behind.
+            unsealed: Family::default(),
+            sealed_omitted: Family::default(),
+            downgraded: Family::default(),
             send_lag: Histogram::new(exponential_buckets(0.00005, 2.0, 20)),
             response: Family::new_with_constructor(response_times),
             log_lag: Family::default(),
@@ -255,6 +267,21 @@ impl Metrics {
             "umbra_replay_skipped",
             "Selected requests that were not sent, by reason",
             self.skipped.clone(),
+        );
+        registry.register(
+            "umbra_replay_unsealed",
+            "Values sealed at capture that were put back into requests sent",
+            self.unsealed.clone(),
+        );
+        registry.register(
+            "umbra_replay_sealed_omitted",
+            "Values sealed at capture that were left out of requests sent",
+            self.sealed_omitted.clone(),
+        );
+        registry.register(
+            "umbra_replay_downgraded",
+            "Requests recorded as HTTP/2 and sent with HTTP/1.1",
+            self.downgraded.clone(),
         );
         registry.register(
             "umbra_replay_send_lag_seconds",
@@ -301,6 +328,9 @@ pub(crate) struct TargetStats {
     pub sent: Counter,
     outcomes: [Counter; Class::ALL.len()],
     skipped: [Counter; Skip::ALL.len()],
+    unsealed: Counter,
+    sealed_omitted: Counter,
+    downgraded: Counter,
     send_lag: Histogram,
     response: Histogram,
     pub in_flight: Gauge<i64, AtomicI64>,
@@ -315,11 +345,14 @@ impl TargetStats {
         }
     }
 
-    pub(crate) fn outcome(&self, class: Class, latency: Duration) {
-        self.outcomes[class as usize].inc();
-        if class == Class::Answered {
-            self.response.observe(latency.as_secs_f64());
+    pub(crate) fn outcome(&self, outcome: &Outcome) {
+        self.outcomes[outcome.class as usize].inc();
+        if outcome.class == Class::Answered {
+            self.response.observe(outcome.latency.as_secs_f64());
         }
+        self.unsealed.inc_by(outcome.restored.opened as u64);
+        self.sealed_omitted.inc_by(outcome.restored.omitted as u64);
+        self.downgraded.inc_by(u64::from(outcome.downgraded));
     }
 
     pub(crate) fn skipped(&self, why: Skip) {

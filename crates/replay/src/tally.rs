@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use umbra_record::pb;
 
-use crate::outcome::Class;
+use crate::outcome::{Class, Outcome};
 
 /// Why a selected request was not sent to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +90,11 @@ pub(crate) struct Tally {
     pub held_by_order: u64,
     /// Connections that lost their order.
     pub order_lost: u64,
+    /// Values sealed at capture that were sent, and those that were left out.
+    pub unsealed: u64,
+    pub sealed_omitted: u64,
+    /// Requests recorded as HTTP/2 that were sent with HTTP/1.1.
+    pub downgraded: u64,
 }
 
 impl Tally {
@@ -99,6 +104,13 @@ impl Tally {
 
     pub(crate) fn skip(&mut self, reason: Skip) {
         self.skipped[reason as usize] += 1;
+    }
+
+    /// How a request was sent that had something to be made of.
+    pub(crate) fn made(&mut self, outcome: &Outcome) {
+        self.unsealed += outcome.restored.opened as u64;
+        self.sealed_omitted += outcome.restored.omitted as u64;
+        self.downgraded += u64::from(outcome.downgraded);
     }
 
     /// Failures by class, those that happened.
@@ -130,6 +142,9 @@ impl Tally {
         self.missing += other.missing;
         self.held_by_order += other.held_by_order;
         self.order_lost += other.order_lost;
+        self.unsealed += other.unsealed;
+        self.sealed_omitted += other.sealed_omitted;
+        self.downgraded += other.downgraded;
         for (mine, theirs) in self.failed.iter_mut().zip(other.failed) {
             *mine += theirs;
         }

@@ -2,6 +2,8 @@
 // A shadow's tasks end with the test's runtime, and what fails panics.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "send_http2/recorded.rs"]
+mod recorded;
 mod send_shadow;
 
 use std::{

@@ -8,6 +8,7 @@ mod compare;
 mod compared;
 mod explain;
 mod jobs;
+mod keys;
 mod log_cat;
 mod log_info;
 mod mirror;
@@ -35,6 +36,9 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         "log cat" => block_on(1, log_cat::run(settings, false)),
         "log tail" => block_on(1, log_cat::run(settings, true)),
         "jobs" => block_on(2, jobs::run(settings)),
+        "keys new" => keys::new(settings),
+        "keys list" => block_on(1, keys::list(settings)),
+        "keys erase" => block_on(1, keys::erase(settings)),
         "check" => check::run(settings),
         "completions" => completions(settings),
         "compare" => block_on(2, compare::run(settings)),

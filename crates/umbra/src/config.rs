@@ -10,11 +10,13 @@ mod planned;
 mod privacy;
 mod replay;
 mod target;
+mod unseal;
 mod upstream;
 
 pub(crate) use capture::{Capture, Shares, Spool, capture};
 pub(crate) use compare::{Telling, judge, telling};
 pub(crate) use replay::{live_replay, replay};
+pub(crate) use unseal::own as own_identity_if_any;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

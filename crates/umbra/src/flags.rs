@@ -7,6 +7,7 @@
 mod capture;
 mod compare;
 mod jobs;
+mod keys;
 mod log;
 mod replay;
 mod report;
@@ -143,6 +144,12 @@ const COMMON: &[Flag] = &[
     .under("Common"),
 ];
 
+/// Commands that have others below them.
+const GROUPS: [(&str, &str); 2] = [
+    ("log", "What is in a log: span, counts, hosts, rates; records as text or JSON lines"),
+    ("keys", "Identities and data keys of sealed values: new, list, erase"),
+];
+
 /// All commands, in the order of help.
 pub(crate) const COMMANDS: &[CommandSpec] = &[
     capture::CAPTURE,
@@ -156,6 +163,9 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     compare::AGAIN,
     compare::EXPLAIN,
     report::REPORT,
+    keys::NEW,
+    keys::LIST,
+    keys::ERASE,
     log::CHECK,
     log::COMPLETIONS,
     log::VERSION,
@@ -169,17 +179,24 @@ pub(crate) fn command_line() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(100);
-    let mut log = Command::new("log")
-        .about("What is in a log: span, counts, hosts, rates; records as text or JSON lines")
-        .subcommand_required(true)
-        .arg_required_else_help(true);
+    let mut groups: Vec<Command> = GROUPS
+        .iter()
+        .map(|(name, about)| {
+            let group = Command::new(*name).about(*about);
+            group.subcommand_required(true).arg_required_else_help(true)
+        })
+        .collect();
     for spec in COMMANDS {
         match spec.name.split_once(' ') {
             None => root = root.subcommand(command(spec, spec.name)),
-            Some((_, name)) => log = log.subcommand(command(spec, name)),
+            Some((group, name)) => {
+                let group = groups.iter_mut().find(|one| one.get_name() == group);
+                let group = group.expect("each command's group is in the table");
+                *group = std::mem::take(group).subcommand(command(spec, name));
+            }
         }
     }
-    root.subcommand(log)
+    groups.into_iter().fold(root, Command::subcommand)
 }
 
 fn command(spec: &CommandSpec, name: &'static str) -> Command {

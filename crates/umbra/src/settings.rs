@@ -227,6 +227,11 @@ impl Settings {
         self.settings.get(name).is_some_and(|s| s.source != Source::Default)
     }
 
+    /// Whether it was said on the command line.
+    pub(crate) fn is_flag(&self, name: &str) -> bool {
+        self.settings.get(name).is_some_and(|s| s.source == Source::Flag)
+    }
+
     /// Adds a problem about this flag, with where its value came from.
     pub(crate) fn problem(&mut self, name: &str, what: impl fmt::Display) {
         let place = match self.settings.get(name).map(|s| &s.source) {

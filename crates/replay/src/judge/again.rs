@@ -355,6 +355,8 @@ impl Line {
                 connect: None,
                 latency,
                 answer,
+                restored: umbra_record::redact::Restored::default(),
+                downgraded: false,
             },
         }
     }

@@ -59,6 +59,7 @@ impl Exchanges {
     pub(crate) fn count(&mut self, outcome: &Outcome) {
         self.tally.selected += 1;
         self.tally.sent += 1;
+        self.tally.made(outcome);
         if outcome.class == Class::Answered {
             self.tally.answered += 1;
             let status = outcome.answer.as_ref().map_or(0, |answer| answer.status);

@@ -67,6 +67,8 @@ fn case(number: u64, body: &'static str) -> Case {
         connect: None,
         latency: Duration::ZERO,
         answer: Some(answer),
+        restored: umbra_record::redact::Restored::default(),
+        downgraded: false,
     };
     Case {
         ticket: number,
@@ -164,4 +166,16 @@ fn secrets_in_bodies_are_compared_by_nobody() {
     let said = judge.said();
     assert_eq!((said.report.compared, said.report.different), (2, 1));
     assert!(!format!("{said:?}").contains("s3cret"));
+}
+
+#[test]
+fn what_agents_do_unless_told_otherwise_needs_no_telling() {
+    let judge = judge();
+    for (number, action) in ["seal", "hash", "drop"].into_iter().enumerate() {
+        let mut one = case(number as u64, "one");
+        let line = format!("credentials={action}");
+        one.facts.rule_set = umbra_record::hash::of(line.as_bytes()).to_vec().into();
+        judge.judge(&one);
+    }
+    assert_eq!(judge.said().report.compared, 3);
 }

@@ -251,9 +251,10 @@ impl Pipeline {
         }
         self.shown.lag = late;
         self.stats.sent.inc();
-        self.stats.outcome(outcome.class, outcome.latency);
+        self.stats.outcome(outcome);
         let tally = self.tally(partition);
         tally.sent += 1;
+        tally.made(outcome);
         if outcome.class == Class::Answered {
             tally.answered += 1;
             let status = outcome.answer.as_ref().map_or(0, |answer| answer.status);

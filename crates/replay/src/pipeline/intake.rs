@@ -10,7 +10,7 @@ use umbra_record::{
     select::Selection,
 };
 
-use super::{Answers, Flight, Pipeline, Stage};
+use super::{Answers, Flight, Judging, Pipeline, Stage};
 use crate::{
     assembly::{Assembly, Id, Joined, Whole},
     error::ReplayError,
@@ -78,7 +78,7 @@ impl Pipeline {
             Some(Body::Request(request)) => {
                 let written = request.start_ns.saturating_add(request.end_after_ns);
                 self.agents.met(agent, written);
-                self.on_request(agent, &record.key, request, delivery)?;
+                self.on_request(agent, &record.key, request, delivery).await?;
             }
             Some(Body::Part(part)) => self.on_part(part, delivery),
             Some(Body::Mark(mark)) => {
@@ -103,7 +103,7 @@ impl Pipeline {
         }
     }
 
-    fn on_request(
+    async fn on_request(
         &mut self,
         agent: [u8; 16],
         key: &[u8],
@@ -140,8 +140,16 @@ impl Pipeline {
             self.hand_in(delivery);
             return Ok(());
         }
+        if !request.sealed.is_empty() && self.unseals() {
+            self.job.seals.prepare(&request).await?;
+        }
         self.admit(agent, key, request, delivery);
         Ok(())
+    }
+
+    /// Whether anybody it sends to is given what was sealed.
+    fn unseals(&self) -> bool {
+        self.target.unseal || self.judging.as_ref().is_some_and(Judging::unseals)
     }
 
     fn admit(&mut self, agent: [u8; 16], key: &[u8], mut request: pb::Request, delivery: Delivery) {

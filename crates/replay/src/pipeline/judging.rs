@@ -133,6 +133,12 @@ impl Judging {
         self.bench.baseline.is_none()
     }
 
+    /// Whether a target that is asked beside the shadow is given what was sealed.
+    pub(super) fn unseals(&self) -> bool {
+        let mut beside = self.bench.baseline.iter().chain(&self.bench.noise);
+        beside.any(|companion| companion.target.unseal)
+    }
+
     /// Nothing waits or is being compared.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.queue.is_empty() && self.jobs.is_empty()
@@ -326,7 +332,7 @@ impl Pipeline {
             let name = &companion.target.name;
             self.carry.beside.entry(name.clone()).or_insert_with(Exchanges::new).count(&outcome);
             companion.stats.sent.inc();
-            companion.stats.outcome(outcome.class, outcome.latency);
+            companion.stats.outcome(&outcome);
             if let Some(flight) = self.flights.get(&ticket) {
                 let late = Duration::from_nanos(sent_ns.saturating_sub(flight.due_ns));
                 self.tell(&companion.target, flight, &outcome, (sent_ns, late))?;

@@ -25,6 +25,7 @@ fn config(settings: &[(&str, &[&str])]) -> Config {
         instance: None,
         drain: Duration::from_secs(1),
         compare: None,
+        unsealing: crate::seals::Unsealing::default(),
         outcomes: None,
         settings: settings
             .iter()

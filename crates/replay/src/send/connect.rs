@@ -18,14 +18,11 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{self, ClientConfig, RootCertStore, pki_types::ServerName},
+    rustls::{self, ClientConfig, pki_types::ServerName},
 };
 
 use super::{Fault, SenderError};
-use crate::{
-    config::{Protocol, Target},
-    outcome::Class,
-};
+use crate::{config::Target, outcome::Class};
 
 /// Where and how to connect.
 pub(super) struct Connector {
@@ -43,10 +40,12 @@ pub(super) enum Stream {
 
 impl Connector {
     /// The name in the handshake is the target's own, never the shadow host. `tls`:
-    /// what to trust; `None`: the system's certificates.
+    /// what to trust; `None`: what the target's settings say. `offer`: the protocols'
+    /// names (ALPN), the preferred one first.
     pub(super) fn new(
         target: &Target,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<&ClientConfig>,
+        offer: &[&[u8]],
     ) -> Result<Self, SenderError> {
         let bad = |why: &str| SenderError::Url(target.url.to_string(), why.to_owned());
         let host = target.url.host().ok_or_else(|| bad("it names no host"))?;
@@ -57,16 +56,12 @@ impl Connector {
             _ => return Err(bad("only http and https targets can be sent to")),
         };
         let tls = if secure {
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| bad("its host cannot be a TLS server name"))?;
+            let name = target.tls.server_name(&host).map_err(|why| bad(&why))?;
             let mut config = match tls {
-                Some(config) => ClientConfig::clone(&config),
-                None => system_trust()?,
+                Some(config) => config.clone(),
+                None => target.tls.client_config().map_err(SenderError::Trust)?,
             };
-            config.alpn_protocols = vec![match target.protocol {
-                Protocol::Http1 => b"http/1.1".to_vec(),
-                Protocol::Http2 => b"h2".to_vec(),
-            }];
+            config.alpn_protocols = offer.iter().map(|name| name.to_vec()).collect();
             Some((TlsConnector::from(Arc::new(config)), name))
         } else {
             None
@@ -128,6 +123,11 @@ impl Connector {
         }
     }
 
+    /// Host and port, for people.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     fn too_late(&self, what: &str) -> Fault {
         let (host, port, timeout) = (&self.host, self.port, self.timeout);
         Fault::new(Class::Refused, format!("no {what} to {host}:{port} within {timeout:?}"))
@@ -135,6 +135,11 @@ impl Connector {
 }
 
 impl Stream {
+    /// Whether the handshake agreed on HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Whether an idle connection may still be used. Asks the kernel, because the
     /// runtime may not have seen yet that the peer closed. Bytes that nobody asked
     /// for (a 408, a TLS close) also end it.
@@ -208,23 +213,4 @@ impl AsyncWrite for Stream {
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
-}
-
-/// Trust in what the operating system trusts: shadow clusters tend to have
-/// certificates of a company's own authority, which is installed there.
-fn system_trust() -> Result<ClientConfig, SenderError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let why = found.errors.first().map_or_else(String::new, |e| format!(": {e}"));
-        return Err(SenderError::Trust(format!(
-            "no trusted certificates found on this system{why} (install ca-certificates, or set SSL_CERT_FILE)"
-        )));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| SenderError::Trust(e.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

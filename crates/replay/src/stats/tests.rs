@@ -1,3 +1,5 @@
+use umbra_record::redact::Restored;
+
 use super::*;
 
 #[test]
@@ -8,7 +10,17 @@ fn metrics_have_the_names_of_the_manual() {
     let target = stats.target("v2", true);
     target.read();
     target.sent.inc();
-    target.outcome(Class::Answered, Duration::from_millis(3));
+    target.outcome(&Outcome {
+        class: Class::Answered,
+        detail: String::new(),
+        written: true,
+        whole: true,
+        connect: None,
+        latency: Duration::from_millis(3),
+        answer: None,
+        restored: Restored { opened: 3, omitted: 2 },
+        downgraded: true,
+    });
     target.skipped(Skip::Late);
     target.lag(Duration::from_micros(70));
     target.log_lag(4, Duration::from_secs(2));
@@ -20,6 +32,9 @@ fn metrics_have_the_names_of_the_manual() {
         "umbra_replay_sent_total{target=\"v2\"} 1",
         "umbra_replay_outcomes_total{target=\"v2\",class=\"answered\"} 1",
         "umbra_replay_skipped_total{target=\"v2\",reason=\"late\"} 1",
+        "umbra_replay_unsealed_total{target=\"v2\"} 3",
+        "umbra_replay_sealed_omitted_total{target=\"v2\"} 2",
+        "umbra_replay_downgraded_total{target=\"v2\"} 1",
         "umbra_replay_send_lag_seconds_count 1",
         "umbra_replay_response_seconds_count{target=\"v2\"} 1",
         "umbra_replay_log_lag_seconds{partition=\"4\",target=\"v2\"} 2.0",

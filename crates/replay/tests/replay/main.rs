@@ -13,6 +13,7 @@ mod limits;
 mod pacing;
 mod patience;
 mod recording;
+mod sealing;
 mod shadow;
 mod steering;
 mod windows;

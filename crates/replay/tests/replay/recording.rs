@@ -282,6 +282,7 @@ pub(crate) fn config(job: &str, shadows: &[&Shadow]) -> Config {
         instance: None,
         drain: Duration::from_secs(5),
         compare: None,
+        unsealing: umbra_replay::Unsealing::default(),
         outcomes: None,
         settings: Vec::new(),
     }
@@ -299,6 +300,8 @@ pub(crate) fn target(name: &str, shadow: &Shadow) -> Target {
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(2),
         protocol: Protocol::Http1,
+        tls: umbra_replay::Tls::default(),
+        unseal: true,
         when_down: WhenDown::Hold(None),
     }
 }

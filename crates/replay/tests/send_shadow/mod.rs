@@ -229,6 +229,8 @@ pub(crate) fn target(url: &str) -> Target {
         timeout: Duration::from_secs(20),
         connect_timeout: Duration::from_secs(5),
         protocol: Protocol::Http1,
+        tls: umbra_replay::Tls::default(),
+        unseal: true,
         when_down: WhenDown::Hold(None),
     }
 }

@@ -58,6 +58,11 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     shown.report = compared::live(&stats, &replay.job, log.name());
     let agent = Agent::start(capture, &run, shown, &log, &mut sockets, stop).await?;
     tracing::info!(log = log.name(), listen = ?agent.ready.listen, job = replay.job, "mirroring");
+    // The agent may have made it just now.
+    let mut replay = replay;
+    if replay.unsealing.identities.is_none() {
+        replay.unsealing.identities = config::own_identity_if_any();
+    }
 
     // The replay stops after the agent, so that what was recorded last is still
     // read; what it cannot send within the drain stays in the log under its job.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::{Config, Ended, Planned, ReplayError, Report, Stats, Which};
+use umbra_replay::{Config, Ended, Planned, ReplayError, Report, Stats, TargetReport, Which};
 
 use super::compared;
 use crate::{
@@ -213,6 +213,25 @@ pub(crate) fn as_text(report: &Report) -> String {
             target.latency_ms.p50,
             target.latency_ms.p99
         ));
+        text.push_str(&notes(target));
+    }
+    text
+}
+
+/// What was done to requests on the way to a target, if anything was.
+fn notes(target: &TargetReport) -> String {
+    let mut text = String::new();
+    if target.unsealed + target.sealed_omitted > 0 {
+        text.push_str(&format!(
+            "  sealed values: {} put back, {} left out\n",
+            target.unsealed, target.sealed_omitted
+        ));
+    }
+    if target.downgraded > 0 {
+        text.push_str(&format!(
+            "  recorded as HTTP/2 and sent with HTTP/1.1, for it speaks no other: {}\n",
+            target.downgraded
+        ));
     }
     text
 }
@@ -248,13 +267,17 @@ impl From<ReplayError> for Failure {
             | E::Invalid(_)
             | E::Target { .. } => Code::Usage,
             E::NoSuchLog(_) => Code::NoInput,
-            E::Unusable(_) => Code::Data,
+            E::Unusable(_) | E::Sealed { .. } => Code::Data,
             E::Unreachable(_) | E::Held(_) | E::Refused(_) => Code::Unavailable,
             E::Io(_) => Code::Disk,
             E::Bug(_) => Code::Bug,
         };
         let remedy = match &error {
             E::PlanDiffers { .. } => "; --adopt takes the stored ones, another --job starts anew",
+            E::Sealed { .. } => {
+                "; give an identity that opens it with --seal-key, or send without such values \
+                 with --sealed omit"
+            }
             _ => "",
         };
         Self::new(code, format!("{error}{remedy}"))

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use umbra_record::hash;
-use umbra_replay::{Baseline, Config, Late, Order, Pace, Protocol, Target};
+use umbra_replay::{Baseline, Closed, Config, Late, Order, Pace, Protocol, Target};
 
 use crate::settings::{Settings, values};
 
@@ -46,6 +46,9 @@ pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<
     one("order", Some(order(config.order).to_owned()));
     one("late", Some(late(config.late)));
     one("writes", Some(if config.writes { "send" } else { "skip" }.to_owned()));
+    // Who may open sealed values is each member's own affair.
+    let omits = config.unsealing.closed == Closed::Omit;
+    one("sealed", omits.then(|| "omit".to_owned()));
     one("percent", settings.text("percent").map(percent));
     one("percent-by", settings.text("percent-by").map(str::to_owned));
     for name in RULES {
@@ -140,8 +143,13 @@ fn target(target: &Target) -> String {
     for name in removed {
         text.push_str(&format!(",remove-header={name}"));
     }
-    if target.protocol == Protocol::Http2 {
-        text.push_str(",http2");
+    match target.protocol {
+        Protocol::Recorded => {}
+        Protocol::Http1 => text.push_str(",http1"),
+        Protocol::Http2 => text.push_str(",http2"),
+    }
+    if !target.unseal {
+        text.push_str(",unseal=no");
     }
     text
 }

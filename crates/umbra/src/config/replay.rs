@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use umbra_replay::{Config, Late, Order, Pace, Stage, Which};
 
-use super::{compare::compare, planned::planned, selection, target, window};
+use super::{compare::compare, planned::planned, selection, target, unseal::unsealing, window};
 use crate::settings::{Settings, values};
 
 /// Reads the settings of a replay.
@@ -53,6 +53,7 @@ fn config(settings: &mut Settings, which: Which, drain: Duration) -> Option<Conf
         allow_production: settings.on("allow-production"),
         read_ahead_bytes: read_ahead as usize,
         instance: instance(settings),
+        unsealing: unsealing(settings),
         outcomes: settings.text("outcomes").map(PathBuf::from),
         settings: Vec::new(),
         which,

@@ -1,11 +1,11 @@
 //! Reads `--target [NAME=]URL[,OPTION=VALUE]…`: each option is the flag of that
 //! name (without `target-`), for this target alone.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 use umbra_record::authority::ShadowHost;
-use umbra_replay::{Protocol, Target, WhenDown};
+use umbra_replay::{Protocol, Target, Tls, WhenDown};
 
 use crate::settings::{Settings, values};
 
@@ -15,13 +15,14 @@ const WINDOW_HOLDS: Duration = Duration::from_secs(300);
 /// All targets, or problems.
 pub(super) fn all(settings: &mut Settings, live: bool) -> Vec<Target> {
     let base = base(settings, live);
+    let certificate = certificate(settings);
     let texts = settings.texts("target").to_vec();
     if texts.is_empty() {
         settings.problem("target", "is required");
     }
     let mut targets: Vec<Target> = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match one(&base, text, index, live) {
+        match one(&base, &certificate, text, index, live) {
             Ok(target) => targets.push(target),
             Err(problems) => {
                 for what in problems {
@@ -56,15 +57,49 @@ fn base(settings: &mut Settings, live: bool) -> Target {
         connect_timeout: settings
             .read("target-connect-timeout", values::some_duration)
             .unwrap_or_default(),
-        protocol: if settings.on("http2") { Protocol::Http2 } else { Protocol::Http1 },
+        protocol: match (settings.on("http1"), settings.on("http2")) {
+            (true, _) => Protocol::Http1,
+            (_, true) => Protocol::Http2,
+            _ => Protocol::Recorded,
+        },
+        tls: Tls {
+            ca: settings.text("tls-ca").map(PathBuf::from),
+            certificate: None,
+            server_name: settings.text("tls-server-name").map(str::to_owned),
+            insecure: settings.on("tls-insecure"),
+        },
+        unseal: settings.read("unseal", unseal).unwrap_or(true),
         when_down: settings
             .read("when-down", |text| when_down(text, live))
             .unwrap_or(WhenDown::Hold(None)),
     }
 }
 
-fn one(base: &Target, text: &str, index: usize, live: bool) -> Result<Target, Vec<String>> {
+/// Our certificate and its key, as far as they were said: each may be a target's own.
+#[derive(Debug, Clone, Default)]
+struct Certificate {
+    chain: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// The flags of these names are about a mirror's own listener.
+fn certificate(settings: &Settings) -> Certificate {
+    if settings.command.name != "replay" {
+        return Certificate::default();
+    }
+    let file = |name: &str| settings.text(name).map(PathBuf::from);
+    Certificate { chain: file("tls-cert"), key: file("tls-key") }
+}
+
+fn one(
+    base: &Target,
+    certificate: &Certificate,
+    text: &str,
+    index: usize,
+    live: bool,
+) -> Result<Target, Vec<String>> {
     let mut target = base.clone();
+    let mut certificate = certificate.clone();
     let mut problems = Vec::new();
     let mut parts = text.split(',');
     let first = parts.next().unwrap_or_default();
@@ -84,14 +119,28 @@ fn one(base: &Target, text: &str, index: usize, live: bool) -> Result<Target, Ve
         problems.push("a name has up to 64 letters, digits, - and _".into());
     }
     for part in parts {
-        if let Err(what) = option(&mut target, part, live) {
+        if let Err(what) = option(&mut target, &mut certificate, part, live) {
             problems.push(format!("{part}: {what}"));
         }
+    }
+    match (certificate.chain, certificate.key) {
+        (Some(chain), Some(key)) => target.tls.certificate = Some((chain, key)),
+        (None, None) => {}
+        _ => problems.push("tls-cert and tls-key belong together".into()),
+    }
+    // Of what only https targets use, nothing is demanded elsewhere.
+    if problems.is_empty() && target.url.scheme_str() == Some("https") {
+        problems.extend(target.tls.check().err());
     }
     if problems.is_empty() { Ok(target) } else { Err(problems) }
 }
 
-fn option(target: &mut Target, part: &str, live: bool) -> Result<(), String> {
+fn option(
+    target: &mut Target,
+    certificate: &mut Certificate,
+    part: &str,
+    live: bool,
+) -> Result<(), String> {
     let (key, value) = part.split_once('=').unwrap_or((part, "true"));
     match key {
         "percent" => target.percent = values::percent(value)?,
@@ -105,6 +154,12 @@ fn option(target: &mut Target, part: &str, live: bool) -> Result<(), String> {
         "http1" if values::switch(value)? => target.protocol = Protocol::Http1,
         "http2" if values::switch(value)? => target.protocol = Protocol::Http2,
         "http1" | "http2" => {}
+        "tls-ca" => target.tls.ca = Some(value.into()),
+        "tls-cert" => certificate.chain = Some(value.into()),
+        "tls-key" => certificate.key = Some(value.into()),
+        "tls-server-name" => target.tls.server_name = Some(value.to_owned()),
+        "tls-insecure" => target.tls.insecure = values::switch(value)?,
+        "unseal" => target.unseal = unseal(value)?,
         _ => return Err("no such option of a target".into()),
     }
     Ok(())
@@ -120,6 +175,10 @@ fn url_of(text: &str, problems: &mut Vec<String>) -> Uri {
         problems.push("user and password do not belong in the URL: use --set-header".into());
     }
     uri
+}
+
+fn unseal(text: &str) -> Result<bool, String> {
+    values::switch(text).map_err(|_| "expected yes or no".to_owned())
 }
 
 fn shadow_host(text: &str) -> Result<ShadowHost, String> {

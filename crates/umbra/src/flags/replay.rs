@@ -15,7 +15,7 @@ pub(super) const REPLAY: CommandSpec = CommandSpec {
   umbra replay --from -1h --speed 10 --target v2=http://v2:8080 --job friday
   umbra replay --from '2026-11-22 10:00' --to '2026-11-22 11:00' --rate 500/s --target http://v2:8080
   umbra replay --dry-run --target http://v2:8080",
-    flags: &[WHICH, WHEN, TARGET, COMPARE, JUDGE, SELECT, LOG, RUN],
+    flags: &[WHICH, WHEN, TARGET, TARGET_TLS, SEALED, COMPARE, JUDGE, SELECT, LOG, RUN],
 };
 
 /// `umbra mirror`.
@@ -27,6 +27,7 @@ pub(super) const MIRROR: CommandSpec = CommandSpec {
     flags: &[
         PROXY,
         TARGET,
+        SEALED,
         COMPARE,
         JUDGE,
         MIRROR_WHEN,
@@ -148,8 +149,43 @@ const TARGET: &[Flag] = &[
     Flag::value("concurrency", "N", "Most requests in flight to a target").or("256").under("Targets"),
     Flag::value("timeout", "TIME", "Longest wait for a whole answer").or("30s").under("Targets"),
     Flag::value("target-connect-timeout", "TIME", "Longest wait for a connection to a target").or("5s").under("Targets"),
-    Flag::switch("http1", "Send with HTTP/1.1 (the default)").under("Targets"),
-    Flag::switch("http2", "Send with HTTP/2, by prior knowledge on http").under("Targets"),
+    Flag::switch("http1", "Send with HTTP/1.1, whatever was recorded (default: as recorded; HTTP/1.0 as HTTP/1.1, HTTP/2 as HTTP/1.1 to a target that speaks no other)").under("Targets"),
+    Flag::switch("http2", "Send with HTTP/2, whatever was recorded: by prior knowledge on http").under("Targets"),
+    Flag::value("tls-ca", "FILE", "Authorities (PEM) that may have signed an https target's certificate, instead of those the system trusts").under("Targets"),
+    Flag::value("tls-server-name", "NAME", "The name an https target is asked for and has to prove, instead of its URL's host").under("Targets"),
+    Flag::switch("tls-insecure", "Take any certificate of an https target").under("Targets"),
+    Flag::value("unseal", "yes|no", "Whether targets are sent what was sealed at capture; no: without those values").or("yes").under("Targets"),
     Flag::value("when-down", "hold[:TIME]|skip", "While a target refuses connections: hold its requests (a window gives up after 5m), or skip them").or("hold").under("Targets"),
     Flag::value("read-ahead", "SIZE", "Bound of what is read ahead, for each target").or("64MiB").under("Targets"),
+];
+
+/// Who we are to https targets. A mirror has flags of these names for its own listener:
+/// there they are said to each target, after a comma.
+const TARGET_TLS: &[Flag] = &[
+    Flag::value(
+        "tls-cert",
+        "FILE",
+        "Our certificate with its chain (PEM), for https targets that ask for one",
+    )
+    .under("Targets"),
+    Flag::value("tls-key", "FILE", "The certificate's private key (PEM)").under("Targets"),
+];
+
+/// What was sealed at capture.
+const SEALED: &[Flag] = &[
+    Flag::value(
+        "seal-key",
+        "FILE",
+        "Identities (age) that open what was sealed at capture. In the environment and the configuration file also the identity itself (AGE-SECRET-KEY-1…). Default: this user's, where an agent made one",
+    )
+    .many()
+    .secret()
+    .under("Sealed values"),
+    Flag::value(
+        "sealed",
+        "stop|omit",
+        "A value that does not open: end with exit 65 and name its key, or send without it and count",
+    )
+    .or("stop")
+    .under("Sealed values"),
 ];

@@ -25,6 +25,8 @@ fn target(url: &str) -> Target {
         timeout: std::time::Duration::from_secs(1),
         connect_timeout: std::time::Duration::from_secs(1),
         protocol: Protocol::Http1,
+        tls: crate::send::Tls::default(),
+        unseal: true,
         when_down: WhenDown::Hold(None),
     }
 }

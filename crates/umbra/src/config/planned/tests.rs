@@ -51,6 +51,10 @@ fn what_means_something_else_differs() {
     differ("--order|free", "--order|connection");
     differ("--set-header|a: 1", "--set-header|a: 2");
     differ("--target|http://b", "--target|http://c");
+    differ("--http1", "--http2");
+    differ("--http1", "--grace|60s");
+    differ("--unseal|no", "--unseal|yes");
+    differ("--sealed|omit", "--sealed|stop");
 }
 
 #[test]
