@@ -61,7 +61,7 @@ impl Steady {
     }
 
     fn drive(&self, thread: usize) {
-        let keep = thread % 2 == 0;
+        let keep = thread.is_multiple_of(2);
         let mut kept: Option<Client> = None;
         for number in 0.. {
             if self.over.load(Ordering::Relaxed) {

@@ -25,8 +25,11 @@ use crate::support::{
 /// What the memory may still grow by in the last third, against the one before.
 const GROWTH: f64 = 16.0;
 
+/// What a client does, on its connection, for the so-manieth time.
+type Act = fn(SocketAddr, &mut Option<Client>, u64);
+
 /// The load: kinds of clients, and how often a second each of them does what it does.
-const LOAD: &[(&str, fn(SocketAddr, &mut Option<Client>, u64), u32)] = &[
+const LOAD: &[(&str, Act, u32)] = &[
     ("keep-alive", keep_alive, 100),
     ("keep-alive too", keep_alive, 100),
     ("new connections", new_connection, 50),

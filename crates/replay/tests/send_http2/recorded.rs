@@ -192,7 +192,7 @@ fn what_is_wrong_with_files_of_tls_is_said_without_their_contents() {
         (Tls { ca: Some(authority.file("empty.pem")), ..good.clone() }, "no certificate"),
         (Tls { certificate: pair("client.pem", "empty.pem"), ..good.clone() }, "no private key"),
         (Tls { certificate: pair("client.pem", "other.key"), ..good.clone() }, "other.key"),
-        (Tls { server_name: Some("a b".to_owned()), ..good.clone() }, "a b"),
+        (Tls { server_name: Some("a b".to_owned()), ..good }, "a b"),
     ] {
         let told = tls.check().unwrap_err();
         assert!(told.contains(words) && !told.contains("BEGIN"), "{words}: {told}");

@@ -130,7 +130,7 @@ fn refuse_production(settings: &mut Settings, capture: &Capture, replay: &Config
         let port = url.port_u16().unwrap_or(usual);
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let same = |up: &Upstream| up.port == port && host.eq_ignore_ascii_case(&up.host);
-        if upstreams.iter().any(|upstream| same(&upstream)) {
+        if upstreams.iter().any(|upstream| same(upstream)) {
             let what =
                 format!("{url} is the upstream; --allow-production sends there all the same");
             settings.problem("target", what);

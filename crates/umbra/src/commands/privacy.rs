@@ -49,13 +49,13 @@ pub(super) async fn open(capture: &mut Capture, log: &Log) -> Result<JoinSet<()>
 }
 
 /// Nothing may be sealed that nobody can open.
-fn unkept(failure: Failure) -> Failure {
-    let message = format!(
+fn unkept(mut failure: Failure) -> Failure {
+    failure.message = format!(
         "the key of sealed values cannot be kept with the log: {}; or choose --credentials keep, \
          hash or drop",
         failure.message
     );
-    Failure { message, ..failure }
+    failure
 }
 
 fn own_recipients() -> Result<umbra_record::seal::wrap::Recipients, Failure> {

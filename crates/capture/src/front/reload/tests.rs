@@ -60,7 +60,7 @@ fn what_cannot_be_used_is_told_once_and_the_old_one_kept() {
         ("garbage".to_owned(), good.1.clone()),
         (good.0.clone(), "garbage".to_owned()),
         (other.0.clone(), good.1.clone()),
-        (String::new(), good.1.clone()),
+        (String::new(), good.1),
     ] {
         write(&files, &bad);
         (0..4).for_each(|_| watch.look());

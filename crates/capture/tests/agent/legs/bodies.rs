@@ -83,7 +83,7 @@ fn a_client_that_does_not_read_holds_no_more_than_the_windows() {
 fn an_upstream_that_never_reads_is_given_up() {
     let server = Http2Server::start(async |turn| {
         let _held = turn;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let agent = server.agent(|config| config.upstream_timeout = Duration::from_millis(300));
     let mut client = agent.connect();

@@ -162,7 +162,7 @@ fn a_session_that_breaks_off_ends_its_streams_and_is_replaced() {
 fn an_upstream_that_never_answers_is_504() {
     let server = Http2Server::start(async |turn| {
         let _held = turn;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let agent = server.agent(|config| config.upstream_timeout = Duration::from_millis(200));
     assert_eq!(agent.connect().get("/t").status, 504);
