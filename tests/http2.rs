@@ -88,14 +88,16 @@ fn curl_speaks_http2_to_the_agent_and_the_request_is_replayed() {
     assert_eq!((&request["query"], &request["body"]), (&"now=1".into(), &"name=value".into()));
     assert_eq!(request["response"]["status"], 200);
     audited(&log);
+    // It speaks HTTP/1 alone, so that is what it gets.
+    let shadow = Nginx::start("location / { return 200 answer; }");
     let result = Umbra::new("replay")
-        .flag("target", format!("http://{}", upstream.address))
-        .flag("http1", "")
+        .flag("target", format!("http://{}", shadow.address))
         .flag("rate", "max")
         .flag("log", log.arg())
         .result();
     let target = result["targets"].as_object().unwrap().values().next().unwrap();
     assert_eq!((&target["sent"], &target["status"]["200"]), (&1.into(), &1.into()), "{result:#}");
+    assert_eq!(target["downgraded"], 1, "{result:#}");
 }
 
 #[test]
