@@ -103,13 +103,14 @@ pub fn run<A: Append>(
             Err(thread) => panicked = panicked.or(Some(thread)),
         }
     }
-    drop(certificates);
     let spool = spool.and_then(|spool| spool.end().map_err(|thread| panicked = Some(thread)).ok());
     let left = agent.deadline.left().unwrap_or_default().max(LAST_FLUSH);
     let spooled = match spool {
         None => flush(&*log, left, &mut lanes),
         Some(spool) => keep(&*log, spool, left, &mut lanes),
     };
+    // The files may lie on a disk that hangs.
+    drop(certificates);
     let report = Report { spooled, ..agent.report() };
     stats.detach();
     match panicked {

@@ -163,7 +163,27 @@ impl Fields for HeadFields<'_> {
     }
 }
 
+/// What an HTTP/2 field or a trailer costs beside its bytes.
+const FIELD_COST: usize = 64;
+
+fn size_of_http2(fields: &Http2Fields) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_COST).sum()
+}
+
+fn size_of_trailers(trailers: &Trailers) -> usize {
+    trailers.iter().map(|(name, value)| name.len() + value.len() + FIELD_COST).sum()
+}
+
 impl RequestRecord {
+    /// Bytes that are held beside the body.
+    pub(crate) fn head_size(&self) -> usize {
+        let http2 = self.http2.as_ref().map_or(0, |head| {
+            let query = head.query.as_ref().map_or(0, Vec::len);
+            head.path.len() + query + head.authority.len() + size_of_http2(&head.fields)
+        });
+        self.bytes.len() + http2 + size_of_trailers(&self.trailers)
+    }
+
     pub(crate) fn is_http2(&self) -> bool {
         self.http2.is_some()
     }
@@ -413,6 +433,12 @@ pub(crate) fn write_part(
 }
 
 impl AnswerRecord {
+    /// Bytes that are held beside the body.
+    pub(crate) fn head_size(&self) -> usize {
+        let http2 = self.http2.as_ref().map_or(0, |head| size_of_http2(&head.fields));
+        self.bytes.len() + http2 + size_of_trailers(&self.trailers)
+    }
+
     /// Whether there was an answer at all.
     fn has_head(&self) -> bool {
         self.http2.is_some() || !self.bytes.is_empty()

@@ -164,7 +164,7 @@ impl Stream {
             // Tickets and updates of keys are the session's own affair.
             Carrier::Tls(session) => {
                 let mut cx = Context::from_waker(Waker::noop());
-                return Pin::new(session).poll_fill_buf(&mut cx).is_pending();
+                Pin::new(session).poll_fill_buf(&mut cx).is_pending()
             }
         };
         quiet && (!sure || would_block(&self.peek()))

@@ -148,7 +148,7 @@ impl Tap {
         }
         let body = std::mem::take(&mut record.body);
         let job = || Work::Request(Box::new(record.snapshot(body)));
-        if !self.hand_over(origin, record.bytes.len(), charge, job) {
+        if !self.hand_over(origin, record.head_size(), charge, job) {
             self.lose(origin, record.number, record.start_ns, without_budget);
         }
     }
@@ -161,7 +161,7 @@ impl Tap {
         record: RequestRecord,
         charge: Charge,
     ) -> bool {
-        let (number, start_ns, size) = (record.number, record.start_ns, record.bytes.len());
+        let (number, start_ns, size) = (record.number, record.start_ns, record.head_size());
         let taken = self.hand_over(origin, size, charge, || Work::Open(Box::new(record)));
         if !taken {
             self.lose(origin, number, start_ns, "tee_full");
@@ -198,7 +198,7 @@ impl Tap {
                 Err(not) => return lane.stats().lose_answer(not.reason),
             }
         }
-        let size = record.bytes.len();
+        let size = record.head_size();
         let job = || Work::Answer(Box::new(record.snapshot()));
         if !self.hand_over(origin, size, charge, job) {
             self.lane.borrow().stats().lose_answer("tee_full");

@@ -123,6 +123,8 @@ impl Fault {
     /// What an HTTP/2 client is told once it is too late for a status (RFC 9113 7).
     pub(crate) fn reason(&self) -> h2::Reason {
         match self {
+            // Without the end of the answer it is none that went well.
+            Self::StreamReset(h2::Reason::NO_ERROR) => h2::Reason::INTERNAL_ERROR,
             Self::StreamReset(reason) => *reason,
             // The client may send it again.
             Self::GoneAway(_) => h2::Reason::REFUSED_STREAM,

@@ -91,8 +91,8 @@ impl Seals {
     ///
     /// # Errors
     /// If one of them is closed and that ends the replay, or the table cannot be read.
-    pub(crate) async fn prepare(&self, request: &pb::Request) -> Result<(), ReplayError> {
-        for sealed in &request.sealed {
+    pub(crate) async fn prepare(&self, sealed: &[pb::Sealed]) -> Result<(), ReplayError> {
+        for sealed in sealed {
             let key = match self.known(&sealed.key_id) {
                 Some(key) => key,
                 None => self.find(&sealed.key_id).await?,

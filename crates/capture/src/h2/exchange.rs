@@ -77,12 +77,12 @@ enum Event {
 /// Passes a request on to the upstream and the answer back. Says whether the client
 /// has taken the request back.
 pub(crate) async fn forward(proxy: &Rc<Proxy>, incoming: Incoming) -> bool {
-    let Incoming { head, body, respond, start, number, origin, ledger } = incoming;
+    let Incoming { head, body, respond, start, flight, number, origin, ledger } = incoming;
     let tap = &proxy.tap;
     let backend = Rc::clone(proxy.routes.choose(&head.authority, &head.path));
     let mut request = RequestTee::new(Rc::clone(tap), Arc::clone(&origin));
     let mut answer = AnswerTee::new(Rc::clone(tap), origin);
-    request.begin_http2(start, number, Arc::clone(&head), None);
+    request.begin_http2(start, number, Arc::clone(&head), Some(flight));
     request.goes_to(&backend.url);
     answer.begin(&request);
     request.hold();
@@ -208,7 +208,7 @@ impl Exchange<'_> {
                 tracing::debug!(%fault, "no answer from the upstream");
                 answer.fail(fault.failure(), &fault);
                 match fault {
-                    Fault::StreamReset(code) => client.reset(code),
+                    Fault::StreamReset(code) if code != Reason::NO_ERROR => client.reset(code),
                     fault => client.say(fault.status()),
                 }
             }
@@ -296,12 +296,14 @@ impl Course<'_> {
     fn on_due(&mut self, due: Due) -> Option<Ended> {
         match due {
             Due::Open => self.request.borrow_mut().write_open(),
-            // A client that leaves says so, or its connection ends.
-            Due::StreamSilent | Due::ClientGone => self.progress.wait_on(),
             // The answer is complete, only its request is not.
-            Due::ClientSilent | Due::UpstreamSilent if self.answered.is_some() => {
+            Due::StreamSilent | Due::ClientSilent | Due::UpstreamSilent
+                if self.answered.is_some() =>
+            {
                 return self.answered.take().map(Ended::Answer);
             }
+            // A client that leaves says so, or its connection ends.
+            Due::StreamSilent | Due::ClientGone => self.progress.wait_on(),
             Due::ClientSilent => return Some(Ended::ClientSilent),
             Due::UpstreamSilent => return Some(Ended::UpstreamSilent),
         }

@@ -113,7 +113,12 @@ impl Ledger {
 
     /// We reset this stream: its RST_STREAM is nobody's fault that is not known.
     pub(super) fn resets(&self, stream: u32) {
-        self.reset.borrow_mut().insert(stream);
+        let mut reset = self.reset.borrow_mut();
+        // Not each of them is followed by a frame that takes it out again.
+        if reset.len() >= MAX_UNSEEN {
+            reset.clear();
+        }
+        reset.insert(stream);
     }
 
     /// A stream has ended: by its client's reset, or otherwise.

@@ -25,6 +25,7 @@ use crate::{
     clock::Moment,
     drain::StopWatch,
     h1::Malformed,
+    lane::Flight,
     origin::Origin,
     proxy::{Proxy, watchdog::Watchdog},
     record::Http2Request,
@@ -57,6 +58,8 @@ pub(crate) struct Incoming {
     pub(crate) body: RecvStream,
     pub(crate) respond: SendResponse<Bytes>,
     pub(crate) start: Moment,
+    /// From here on others may write Marks before it is recorded.
+    pub(crate) flight: Flight,
     /// Its place on the connection.
     pub(crate) number: u64,
     /// Of the connection.
@@ -263,6 +266,7 @@ impl<S: Future<Output = ()>> Server<'_, S> {
                     body,
                     respond,
                     start,
+                    flight: self.proxy.tap.flights.begin(start.wall_ns),
                     number,
                     origin,
                     ledger,

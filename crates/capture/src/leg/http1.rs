@@ -6,6 +6,7 @@ use std::{cell::Cell, io, rc::Rc};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::time::timeout;
 
 use super::{LegHead, Line, Received, Way, translate};
 use crate::{
@@ -82,7 +83,9 @@ pub(super) async fn open(
     };
     let mut sending = Sending { line: Some(Rc::clone(&line)), unsent, body };
     // The upstream may have answered instead of reading all of it.
-    let sent = sending.flush().await;
+    let patience = way.proxy.tap.config.upstream_timeout;
+    let sent = timeout(patience, sending.flush()).await;
+    let sent = sent.map_err(|_| Fault::Timeout("read the request"))?;
     if end && sent.is_ok() {
         sending.ended();
     }
@@ -324,7 +327,9 @@ impl Receiving {
 async fn send_again(way: &Way, bytes: &[u8]) -> Result<Rc<Held>, Fault> {
     let line = Held::new(connect(way, true).await?.link, way);
     let mut unsent = Unsent { before: BytesMut::from(bytes), ..Unsent::default() };
-    unsent.write(line.stream()).await.map_err(Fault::Reset)?;
+    let patience = way.proxy.tap.config.upstream_timeout;
+    let sent = timeout(patience, unsent.write(line.stream())).await;
+    sent.map_err(|_| Fault::Timeout("read the request"))?.map_err(Fault::Reset)?;
     line.sent.set(true);
     Ok(Rc::new(line))
 }

@@ -357,12 +357,13 @@ impl Receiving {
     }
 
     /// The answer ends here. RFC 9113 8.1: after a whole answer an upstream may ask
-    /// with NO_ERROR not to be sent the rest of the request.
+    /// with NO_ERROR not to be sent the rest of the request; the library tells that as
+    /// the end. Here it is the end if all that was announced has come.
     fn broken(&mut self, error: h2::Error) -> Result<Received, Fault> {
         let whole = error.is_remote()
             && error.is_reset()
             && error.reason() == Some(Reason::NO_ERROR)
-            && self.left.unwrap_or(0) == 0;
+            && self.left == Some(0);
         let fault = fault(error, self.stream.place.borrow().pulse());
         self.end();
         if whole { Ok(Received::End) } else { Err(fault) }

@@ -145,8 +145,11 @@ impl Connection<'_> {
         answered: &mut bool,
     ) -> Result<(), Broken> {
         if facts.expects && self.from_client.is_empty() && !self.request_body.is_done() {
-            // The sender waits for it.
-            write_both(client, CONTINUE, &[]).await.map_err(|_| Broken::Gone)?;
+            // The sender waits for it, and reads it soon.
+            self.request.get_mut().hold();
+            let patience = self.proxy.tap.config.idle_timeout;
+            let told = tokio::time::timeout(patience, write_both(client, CONTINUE, &[])).await;
+            told.map_err(|_| Broken::Gone)?.map_err(|_| Broken::Gone)?;
         }
         loop {
             self.look_on().map_or(Ok(()), |malformed| Err(Broken::Malformed(malformed)))?;

@@ -47,7 +47,7 @@ enum Broken {
 /// Takes a request in. Says `false`, whatever becomes of it: a mesh takes its mirrored
 /// requests back when its clients do, which is no attack of the mesh.
 pub(crate) async fn absorb(proxy: &Rc<Proxy>, sink: &Sink, incoming: Incoming) -> bool {
-    let Incoming { head, body, respond, start, number, origin, .. } = incoming;
+    let Incoming { head, body, respond, start, flight, number, origin, .. } = incoming;
     let whole = !head.has_body;
     let fields = HeadFields::Http2(&head.fields);
     let view = View { authority: &head.authority, fields: &fields };
@@ -55,7 +55,7 @@ pub(crate) async fn absorb(proxy: &Rc<Proxy>, sink: &Sink, incoming: Incoming) -
     let mut request = RequestTee::new(Rc::clone(&proxy.tap), origin);
     request.mirrored(&head.authority, &restored, sink.client(view));
     let head = if restored.is_nothing() { head } else { Arc::new(before(&head, restored)) };
-    request.begin_http2(start, number, head, None);
+    request.begin_http2(start, number, head, Some(flight));
     let watchdog = Watchdog::new();
     let mut stream = Absorbing { proxy, body, respond, request, watchdog, answered: false };
     let ended = if whole { Ok(()) } else { stream.take_body().await };

@@ -199,10 +199,7 @@ pub(super) fn pointer(path: &[Step]) -> String {
 
 /// Whether a part of a multipart body is JSON.
 pub(super) fn part_is_json(head: multipart::PartHead<'_>, value: &[u8]) -> bool {
-    match head.content_type() {
-        Some(content_type) => is_json(&media_type(&content_type)),
-        None => begins_like_json(value),
-    }
+    head.content_type().is_some_and(|one| is_json(&media_type(&one))) || begins_like_json(value)
 }
 
 /// Content that is surely neither JSON nor a form. What says two things may be either.

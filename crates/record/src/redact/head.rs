@@ -22,7 +22,18 @@ pub struct RedactedHead<'a> {
 }
 
 /// Fields whose value is a URL, whose query may hold what the request's own may.
-const URLS: &[&str] = &["referer", "location", "content-location"];
+/// The last six are what proxies and servers tell the original target in.
+const URLS: &[&str] = &[
+    "referer",
+    "location",
+    "content-location",
+    "refresh",
+    "x-envoy-original-path",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+];
 
 impl<'a> RedactedHead<'a> {
     /// A head in which nothing was changed.

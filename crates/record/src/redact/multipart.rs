@@ -46,6 +46,15 @@ pub(super) fn edit(
         let Some(head) = head.map(|found| found + 4) else {
             return Edited { text: out, whole: false };
         };
+        // Where readers disagree on what is head and what is content, nothing passes.
+        let own = &after[..head];
+        let early = [b"\n", &delimiter[..]].concat();
+        let doubtful = memmem::find(own, b"\n\n").is_some()
+            || memmem::find(own, &early).is_some()
+            || after[head..].starts_with(&delimiter);
+        if doubtful {
+            return Edited { text: out, whole: false };
+        }
         let end = memmem::find(&after[head..], &between).map(|found| head + found);
         let value = &after[head..end.unwrap_or(after.len())];
         let Some(edited) = edit(PartHead(&after[..head]), value) else {

@@ -127,6 +127,8 @@ impl Restorer {
             many => Cow::Owned(many.concat()),
         };
         let Some(kind) = body::kind(&request.headers, &content) else { return };
+        // What only looks like JSON stays as it is.
+        let in_json = self.values.keys().any(|(place, _)| place.starts_with("json:"));
         let text = match kind {
             body::Kind::Json => json::edit(&content, self).text,
             body::Kind::Form => {
@@ -139,8 +141,9 @@ impl Restorer {
                         Some(name) => self.edit(head::place("form", &name), value),
                         None => Edit::Keep,
                     };
-                    if edited == Edit::Keep && body::part_is_json(part, value) {
-                        return Some(Edit::With(json::edit(value, self).text));
+                    if edited == Edit::Keep && in_json && body::part_is_json(part, value) {
+                        let new = json::edit(value, self);
+                        return Some(if new.whole { Edit::With(new.text) } else { Edit::Keep });
                     }
                     Some(edited)
                 })

@@ -80,7 +80,7 @@ impl Pipeline {
                 self.agents.met(agent, written);
                 self.on_request(agent, &record.key, request, delivery).await?;
             }
-            Some(Body::Part(part)) => self.on_part(part, delivery),
+            Some(Body::Part(part)) => self.on_part(part, delivery).await?,
             Some(Body::Mark(mark)) => {
                 self.learn_redaction(&mark);
                 self.agents.mark(agent, record.lane, (partition, offset), &mark);
@@ -141,7 +141,7 @@ impl Pipeline {
             return Ok(());
         }
         if !request.sealed.is_empty() && self.unseals() {
-            self.job.seals.prepare(&request).await?;
+            self.job.seals.prepare(&request.sealed).await?;
         }
         self.admit(agent, key, request, delivery);
         Ok(())
@@ -222,7 +222,7 @@ impl Pipeline {
         }
     }
 
-    fn on_part(&mut self, part: pb::BodyPart, delivery: Delivery) {
+    async fn on_part(&mut self, part: pb::BodyPart, delivery: Delivery) -> Result<(), ReplayError> {
         let now = self.now();
         let id = id_of(&part.id);
         match self.assembly.join(&id, part, now) {
@@ -232,6 +232,10 @@ impl Pipeline {
                 self.relieve();
             }
             Joined::Whole(whole) => {
+                // What was sealed behind the head, whose keys nobody has asked for.
+                if !whole.sealed.is_empty() && self.unseals() {
+                    self.job.seals.prepare(&whole.sealed).await?;
+                }
                 self.keep(whole.ticket, delivery);
                 self.assembled(whole, now);
                 // Others may have more room now.
@@ -242,6 +246,7 @@ impl Pipeline {
                 self.skip(ticket, why);
             }
         }
+        Ok(())
     }
 
     fn keep(&mut self, ticket: Ticket, mut delivery: Delivery) {

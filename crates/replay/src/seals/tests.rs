@@ -80,7 +80,7 @@ async fn values_come_back_with_the_right_identity_only() {
     let (ours, theirs) = (Identities::generate(), Identities::generate());
     let outgoing = sealed(&mut scene.key("2026-11-22.a", &ours.recipients()).await);
     let ready = scene.seals(Some(&ours), Closed::Stop).await;
-    ready.prepare(&outgoing.request).await.unwrap();
+    ready.prepare(&outgoing.request.sealed).await.unwrap();
     let unsealed = ready.restore(outgoing.clone(), true).await.unwrap();
     assert_eq!(unsealed.restored, Restored { opened: 2, omitted: 0 });
     assert_eq!(unsealed.outgoing.request.headers[0].value, TOKEN);
@@ -95,7 +95,7 @@ async fn values_come_back_with_the_right_identity_only() {
     for (identities, words) in [(Some(&theirs), "the identities given are"), (None, "no identity")]
     {
         let stopped = scene.seals(identities, Closed::Stop).await;
-        let error = stopped.prepare(&outgoing.request).await.unwrap_err();
+        let error = stopped.prepare(&outgoing.request.sealed).await.unwrap_err();
         let told = said(&error);
         let recipient = &ours.recipients().names()[0];
         for part in ["2026-11-22.a", "query:pin", words, recipient] {
@@ -103,7 +103,7 @@ async fn values_come_back_with_the_right_identity_only() {
         }
         assert!(stopped.restore(outgoing.clone(), true).await.is_err());
         let omitting = scene.seals(identities, Closed::Omit).await;
-        omitting.prepare(&outgoing.request).await.unwrap();
+        omitting.prepare(&outgoing.request.sealed).await.unwrap();
         let restored = omitting.restore(outgoing.clone(), true).await.unwrap().restored;
         assert_eq!(restored, Restored { opened: 0, omitted: 2 });
     }
@@ -116,18 +116,18 @@ async fn a_key_that_was_erased_and_one_that_came_later_are_told_apart() {
     let old = sealed(&mut scene.key("old", &ours.recipients()).await);
     let seals = scene.seals(Some(&ours), Closed::Stop).await;
     scene.log.table(TABLE).await.unwrap().remove(&["old".to_owned()]).await.unwrap();
-    let told = said(&seals.prepare(&old.request).await.unwrap_err());
+    let told = said(&seals.prepare(&old.request.sealed).await.unwrap_err());
     assert!(told.contains("erased") && told.contains("log.keys"), "{told}");
     // Made after the table was read.
     let new = sealed(&mut scene.key("new", &ours.recipients()).await);
-    seals.prepare(&new.request).await.unwrap();
+    seals.prepare(&new.request.sealed).await.unwrap();
     assert!(seals.why_closed("old").await.unwrap().is_some());
     assert_eq!(seals.why_closed("new").await.unwrap(), None);
     assert_eq!(seals.restore(new, true).await.unwrap().restored.opened, 2);
     // A body that is edited elsewhere.
     let mut large = sealed(&mut scene.key("large", &ours.recipients()).await);
     large.body = Some(vec![vec![b'x'; 2 * LARGE].into()]);
-    seals.prepare(&large.request).await.unwrap();
+    seals.prepare(&large.request.sealed).await.unwrap();
     assert_eq!(seals.restore(large, true).await.unwrap().restored.opened, 2);
 }
 
@@ -137,13 +137,13 @@ async fn a_damaged_entry_or_value_is_said_so() {
     let ours = Identities::generate();
     let mut outgoing = sealed(&mut scene.key("k", &ours.recipients()).await);
     let seals = scene.seals(Some(&ours), Closed::Stop).await;
-    seals.prepare(&outgoing.request).await.unwrap();
+    seals.prepare(&outgoing.request.sealed).await.unwrap();
     outgoing.request.sealed[0].ciphertext = vec![0; 40].into();
     let Err(why) = seals.restore(outgoing.clone(), true).await else { panic!("it opened") };
     assert!(why.contains("query:pin"), "{why}");
     scene.log.table(TABLE).await.unwrap().put("k", b"nonsense").await.unwrap();
     let again = scene.seals(Some(&ours), Closed::Stop).await;
-    assert!(said(&again.prepare(&outgoing.request).await.unwrap_err()).contains("damaged"));
+    assert!(said(&again.prepare(&outgoing.request.sealed).await.unwrap_err()).contains("damaged"));
 }
 
 #[test]

@@ -38,7 +38,9 @@ pub(super) fn unsealing(settings: &mut Settings) -> Unsealing {
 
 /// The text of identities; what is wrong never quotes it.
 fn identity(value: &str, on_command_line: bool) -> Result<String, String> {
-    let text = if value.trim_start().starts_with(IDENTITY) {
+    // Also the text of an identity's file, which begins with a comment.
+    let inline = value.contains('\n') || value.to_ascii_uppercase().contains(IDENTITY);
+    let text = if inline {
         if on_command_line {
             return Err("an identity on the command line is seen by every user of this machine: \
                         name its file, or put it into UMBRA_SEAL_KEY"
@@ -50,7 +52,7 @@ fn identity(value: &str, on_command_line: bool) -> Result<String, String> {
     };
     match Identities::parse(&text) {
         Ok(_) => Ok(text),
-        Err(problems) if value.starts_with(IDENTITY) => Err(problems.join("; ")),
+        Err(problems) if inline => Err(problems.join("; ")),
         Err(problems) => Err(format!("{value}: {}", problems.join("; "))),
     }
 }
