@@ -235,6 +235,32 @@ fn forms_are_understood() {
 }
 
 #[test]
+fn what_was_not_sealed_is_sent_as_it_came() {
+    let rules = redaction("keep", &["form:pass=seal"]);
+    let (mut sealer, opener) = sealer();
+    let headers = vec![("content-type", "multipart/form-data; boundary=B")];
+    let field = "Content-Disposition: form-data; name=";
+    let body = format!(
+        "--B\r\n{field}note\r\n\r\n{{hello world\r\n--B\r\n{field}pass\r\n\r\nsecret\r\n--B--"
+    );
+    let (mut sent, mut whole) =
+        recorded(&rules, Some(&mut sealer), None, &headers, Some(body.as_bytes()));
+    assert!(!format!("{whole:?}").contains("secret"));
+    restore(&mut sent, &mut whole, Some(&opener), false).unwrap();
+    assert_eq!(String::from_utf8_lossy(&whole.unwrap()[0]), body);
+}
+
+#[test]
+fn urls_that_proxies_tell_are_looked_at() {
+    let rules = redaction("keep", &["tokens=drop"]);
+    for name in ["x-envoy-original-path", "X-Original-URI", "x-forwarded-uri", "referer"] {
+        let headers = vec![(name, "/a?token=secret&b=1")];
+        let (request, _) = recorded(&rules, None, None, &headers, None);
+        assert_eq!(lines(&request), [format!("{name}: /a?b=1")]);
+    }
+}
+
+#[test]
 fn what_says_it_is_something_else_is_looked_at() {
     let rules = redaction("keep", &["tokens=drop"]);
     let secret = |headers: &Headers, body: &[u8]| {
@@ -252,6 +278,8 @@ fn what_says_it_is_something_else_is_looked_at() {
     let mixed = vec![("content-type", "multipart/mixed; boundary=B")];
     let parts = b"--B\r\nContent-Disposition: form-data; name=meta\r\nContent-Type: application/json\r\n\r\n{\"token\":1}\r\n--B--";
     assert!(secret(&mixed, parts).ends_with("\r\n\r\n{}\r\n--B--"));
+    let text = String::from_utf8_lossy(parts).replace("application/json", "text/plain");
+    assert!(secret(&mixed, text.as_bytes()).ends_with("\r\n\r\n{}\r\n--B--"));
 }
 
 #[test]

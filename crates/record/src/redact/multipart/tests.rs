@@ -52,3 +52,21 @@ fn folded_heads_are_read_and_nameless_parts_are_cut() {
     let nameless = "--B\r\nContent-Disposition: form-data; name*=UTF-8''p\r\n\r\nsecret\r\n--B--";
     assert_eq!(edited(nameless.as_bytes(), &Edit::Keep), (String::new(), false));
 }
+
+#[test]
+fn what_readers_disagree_on_is_cut() {
+    let field = "Content-Disposition: form-data; name=";
+    let pass = format!("--B\r\n{field}pass\r\n\r\nsecret\r\n--B--");
+    for first in [
+        // A part of nothing, whose line end is the delimiter's.
+        format!("--B\r\n{field}a\r\n\r\n"),
+        // Line ends of which some readers take one for the end of the head.
+        format!("--B\n{field}a\n\nvalue\n"),
+        // A head without an end.
+        format!("--B\r\n{field}a\r\n"),
+    ] {
+        let body = first + &pass;
+        let (text, whole) = edited(body.as_bytes(), &Edit::With(b"X".to_vec()));
+        assert!(!whole && !text.contains("secret"), "{body:?} became {text:?}");
+    }
+}

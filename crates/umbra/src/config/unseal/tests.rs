@@ -41,9 +41,19 @@ fn identities_come_from_files_and_the_environment() {
         said.check().unwrap();
         assert!(!said.as_yaml().contains(&secret));
     }
+    // The text of the file, as a secret of a cluster gives it.
+    let mut said = settings(&[], Some(&one.to_file()));
+    assert_eq!(recipients(&unsealing(&mut said)), one.recipients().names());
+    said.check().unwrap();
     // What is wrong is told without the secret.
     let cut = &secret[..40];
-    let wrong = [(vec!["--seal-key", &*secret], None), (vec![], Some(cut))];
+    let (blank, commented) = (format!(" {cut}"), format!("# public key: x\n{cut}"));
+    let wrong = [
+        (vec!["--seal-key", &*secret], None),
+        (vec![], Some(cut)),
+        (vec![], Some(&blank)),
+        (vec![], Some(&commented)),
+    ];
     for (flags, env) in wrong {
         let mut said = settings(&flags, env);
         unsealing(&mut said);
