@@ -145,3 +145,6 @@ fn upstream_http(text: &str) -> Result<UpstreamHttp, String> {
         _ => Err("expected auto, 1 or 2".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;
