@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use super::harness::{Agent, Client, Server};
 
 /// A generator that repeats itself.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 /// What a generator begins with, and how often it is asked: so often usually.
 fn course(seed: u64, rounds: usize) -> (Random, usize) {
@@ -19,18 +19,18 @@ fn course(seed: u64, rounds: usize) -> (Random, usize) {
 }
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
-    fn bytes(&mut self, limit: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, limit: usize) -> Vec<u8> {
         (0..self.below(limit)).map(|_| self.next() as u8).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use h2::Reason;
 
 use super::{
+    fuzz::Random,
     harness::{Agent, Server, until},
     http2::*,
 };
@@ -207,25 +208,7 @@ fn a_head_in_small_bites_has_to_be_whole_in_time() {
     agent.end();
 }
 
-/// A generator that repeats itself.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn bytes(&mut self, limit: usize) -> Vec<u8> {
-        (0..self.below(limit)).map(|_| self.next() as u8).collect()
-    }
-
     /// Something like a client's next words.
     fn words(&mut self) -> Vec<u8> {
         let stream = 1 + 2 * self.below(5) as u32;
