@@ -19,10 +19,9 @@ def run(bench):
 
     samples = alternate(bench, {
         "nginx": side(nginx), "requests": side(requests, [kafka.part]), "answers": side(answers, [kafka.part])})
-    threads = {part.name: part.cpu_by_thread() for part in (requests, answers)}
     rows = [
         Row("CPU/request, requests recorded / nginx", ratio(samples, "requests", "nginx", "us"), goal=1.0, least=1.2,
-            samples=samples, note=f"CPU by thread, s: {threads}"),
+            samples=samples),
         Row("CPU/request, requests and answers / nginx", ratio(samples, "answers", "nginx", "us"), goal=1.2, least=1.5),
         Row("throughput, requests recorded / nginx", ratio(samples, "requests", "nginx", "per_second"), more=True),
         Row("nginx CPU/request", spread(samples, "nginx", "us"), unit="us"),

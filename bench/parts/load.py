@@ -130,12 +130,15 @@ def cost(bench, part, load, also=(), settle=0.3):
     """Runs `load()` and says what one request of it cost `part`, and the parts of `also` beside
     it. What is done just after the last answer (a batch that lingers) is waited for and counts."""
     parts = [part, *also]
-    before = [each.cpu() for each in parts]
+    before = [each.cpu_by_thread() for each in parts]
     done = load()
     time.sleep(settle)
-    used = [each.cpu() - start for each, start in zip(parts, before)]
+    after = [each.cpu_by_thread() for each in parts]
+    used = [sum(now.values()) - sum(start.values()) for now, start in zip(after, before)]
     sample = {"requests": done.requests, "seconds": done.seconds, "per_second": done.per_second,
-              "us": used[0] / done.requests * 1e6}
+              "us": used[0] / done.requests * 1e6,
+              "threads_us": {name: round((total - before[0].get(name, 0)) / done.requests * 1e6, 3)
+                             for name, total in after[0].items()}}
     if done.p50_ms is not None:
         sample |= {"p50_ms": done.p50_ms, "p99_ms": done.p99_ms}
     for each, cpu in zip(parts[1:], used[1:]):
