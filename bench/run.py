@@ -46,6 +46,8 @@ def main():
         for name in names:
             print(f"{name:>4}  {load_case(name).TITLE}")
         return 0
+    if not os.access(args.umbra, os.X_OK):
+        parser.error(f"no binary at {args.umbra}: scripts/bench builds it, or name one with --umbra")
     # A case's parts are ended on the way out of its block, whatever the reason.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))

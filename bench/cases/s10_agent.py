@@ -1,0 +1,118 @@
+"""Memory of the agent: busy, with idle connections, and while Kafka is away."""
+
+import socket
+import threading
+import time
+
+from parts import Row, h2load, wrk
+from parts.bench import Failed
+
+MB = 1e6
+IDLE = 10_000
+BUDGET = 64 << 20
+BUDGET_TEXT = "64MiB"
+RATE = 2000
+
+
+def run(bench):
+    upstream = bench.upstream(size=1024)
+    kafka = bench.kafka()
+    return busy(bench, upstream, kafka) + idle(bench, upstream, kafka) + outage(bench, upstream, kafka)
+
+
+def busy(bench, upstream, kafka):
+    """The most that is resident under full load on 64 connections."""
+    requests = bench.agent(upstream, "--responses", "off", log=kafka.topic(), name="requests")
+    answers = bench.agent(upstream, "--responses", "full", log=kafka.topic(), name="answers")
+    nginx, envoy = bench.nginx_proxy(upstream), bench.envoy(upstream)
+    peaks = {}
+    for part in (requests, answers, nginx, envoy):
+        values = []
+        for _ in range(3):
+            wrk(bench, part.url, bench.scaled(4))
+            values.append(part.peak() / MB)
+        peaks[part.name] = values[-1:]  # It is a peak since the start: the last one holds all.
+        bench.say(f"{part.name}: peaks after each of three runs {[round(v, 1) for v in values]} MB")
+    bench.complete(requests, answers)
+    return [
+        Row("peak memory at 64 busy connections, requests recorded", peaks["requests"], goal=40, unit="MB"),
+        Row("peak memory at 64 busy connections, answers too", peaks["answers"], goal=40, unit="MB"),
+        Row("the same, nginx proxy_pass", peaks["nginx"], unit="MB"),
+        Row("the same, Envoy without mirror", peaks["envoy"], unit="MB"),
+    ]
+
+
+def idle(bench, upstream, kafka):
+    """What a connection takes that has made a request and is kept open."""
+    agent = bench.agent(upstream, "--responses", "off", "--idle-timeout", "10m", log=kafka.topic(), name="idle")
+    nginx = bench.nginx_proxy(upstream)
+    count = IDLE // 10 if bench.quick else IDLE
+    values = {}
+    for part in (agent, nginx):
+        wrk(bench, part.url, 1)  # What is allocated once is not charged to the connections.
+        time.sleep(1.5)
+        before = part.rss()
+        connections = []
+        try:
+            for _ in range(count):
+                connections.append(one_request(part.port))
+            time.sleep(1.0)
+            values[part.name] = (part.rss() - before) / count / 1e3
+        finally:
+            for each in connections:
+                each.close()
+        bench.say(f"{part.name}: {values[part.name]:.2f} KB for each of {count} idle connections")
+    bench.complete(agent)
+    return [
+        Row(f"memory of each of {count:,} idle connections", values["idle"], goal=8, unit="KB"),
+        Row("the same, nginx proxy_pass", values["nginx"], unit="KB"),
+    ]
+
+
+def one_request(port):
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+    received = b""
+    while b"\r\n\r\n" not in received or len(received.partition(b"\r\n\r\n")[2]) < 1024:
+        more = connection.recv(65536)
+        if not more:
+            raise Failed("a connection was closed")
+        received += more
+    return connection
+
+
+def outage(bench, upstream, kafka):
+    """Kafka stands still for a minute at 2,000 requests/s with bodies of 1 KB: 120 MB."""
+    seconds = bench.scaled(60)
+    memory = ("--responses", "off", "--memory", BUDGET_TEXT)
+    agents = [bench.agent(upstream, *memory, log=kafka.topic(), name="spool"),
+              bench.agent(upstream, *memory, "--spool", "off", log=kafka.topic(), name="no-spool")]
+    body = bytes(range(32, 96)) * 16
+
+    def load(part, seconds):
+        h2load(bench, part.url, seconds, connections=16, rate=RATE, http1=True, body=body)
+
+    for part in agents:
+        load(part, 1)
+    kafka.part.freeze()
+    try:
+        threads = [threading.Thread(target=load, args=(part, seconds)) for part in agents]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        peaks = [part.peak() / MB for part in agents]
+    finally:
+        kafka.part.thaw()
+    results = [part.stop(patience=60) for part in agents]
+    for part, peak, result in zip(agents, peaks, results):
+        bench.say(f"{part.name}: peak {peak:.1f} MB, {result}")
+    if results[0]["recorded"] != results[0]["requests"]:
+        raise Failed(f"with a spool nothing may be lost: {results[0]}")
+    bound = BUDGET / MB + 40
+    return [
+        Row(f"peak memory, {seconds:g} s without Kafka at {RATE}/s, --memory {BUDGET_TEXT}", peaks[0], goal=bound,
+            unit="MB", note=str(results[0])),
+        Row("the same with --spool off: the budget fills, the rest is counted", peaks[1], goal=bound, unit="MB",
+            note=str(results[1])),
+    ]
