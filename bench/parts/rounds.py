@@ -80,10 +80,6 @@ def alternate(bench, sides, seconds=None, rounds=None, warm_up=True):
     return samples
 
 
-def median(samples, side, key):
-    return spread(samples, side, key).median
-
-
 def _brief(sample):
     parts = []
     if "per_second" in sample:
