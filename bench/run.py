@@ -36,12 +36,17 @@ def main():
     parser.add_argument("--seconds", type=float, help="of each round of each side (3; with --quick 1)")
     parser.add_argument("--umbra", default=os.environ.get("UMBRA_BIN", str(ROOT / "target/release/umbra")))
     parser.add_argument("--output", type=pathlib.Path, help="where the results are kept (default bench/results/…-bench.json)")
+    parser.add_argument("--table", type=pathlib.Path, metavar="FILE", help="print the table of these results and end")
+    parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
     parser.add_argument("--list", action="store_true", help="say what the cases are and end")
     args = parser.parse_args()
     names = [name.upper() for name in args.case] or CASES
     unknown = [name for name in names if name not in CASES]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)} (S1 to S13)")
+    if args.table:
+        print_table(json.loads(args.table.read_text()), args.markdown)
+        return 0
     if args.list:
         for name in names:
             print(f"{name:>4}  {load_case(name).TITLE}")
@@ -67,7 +72,7 @@ def run(args, names):
         results["cases"].append(run_case(args, name))
         results["ended"] = datetime.datetime.now().isoformat(timespec="seconds")
         output.write_text(json.dumps(results, indent=1, default=str) + "\n")  # What is done is kept.
-    print_table(results)
+    print_table(results, args.markdown)
     print(f"\nraw results: {os.path.relpath(output)}")
     return 1 if any("failed" in case for case in results["cases"]) else 0
 
@@ -95,17 +100,30 @@ def run_case(args, name):
     return result
 
 
-def print_table(results):
-    print(f"\n{'case':<5}{'what is compared':<66}{'median':>10}  {'low .. high':<20}{'goal':>9}{'least':>9}  verdict")
-    for case in results["cases"]:
-        for row in case["rows"]:
-            sign = ">=" if row["better"] == "more" else "<="
-            bound = lambda value: "" if value is None else f"{sign} {value:g}"
-            print(f"{case['case']:<5}{row['what']:<66}{number(row['median']) + unit(row):>10}  "
-                  f"{number(row['low']) + ' .. ' + number(row['high']):<20}{bound(row['goal']):>9}{bound(row['least']):>9}"
-                  f"  {row['verdict']}")
-        if "failed" in case:
-            print(f"{case['case']:<5}FAILED: {case['failed'][:300]}")
+def print_table(results, markdown=False):
+    heads = ["case", "what is compared", "median", "low .. high", "goal", "least", "verdict"]
+    lines = [line for case in results["cases"] for line in table_lines(case)]
+    if markdown:
+        print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+        for line in lines:
+            print("| " + " | ".join(line) + " |")
+        return
+    widths = [max(len(line[column]) for line in [heads, *lines] if len(line) == len(heads)) for column in range(len(heads))]
+    print()
+    for line in [heads, *lines]:
+        cells = [cell.rjust(width) if column in (2, 4, 5) else cell.ljust(width)
+                 for column, (cell, width) in enumerate(zip(line, widths))]
+        print("  ".join(cells).rstrip())
+
+
+def table_lines(case):
+    for row in case["rows"]:
+        sign = "\u2265" if row["better"] == "more" else "\u2264"
+        goal, least = ("" if row[key] is None else f"{sign} {row[key]:g}" for key in ("goal", "least"))
+        yield [case["case"], row["what"], number(row["median"]) + unit(row),
+               f"{number(row['low'])} .. {number(row['high'])}", goal, least, row["verdict"]]
+    if "failed" in case:
+        yield [case["case"], "FAILED: " + " ".join(case["failed"].split())[:120], "", "", "", "", "failed"]
 
 
 def number(value):
