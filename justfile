@@ -22,6 +22,10 @@ crate NAME *ARGS:
 e2e *ARGS:
     scripts/kafka run -- cargo test -p umbra --test e2e {{ARGS}}
 
+# Side by side with peers, all cases or those named (bench/README.md).
+bench *CASES:
+    scripts/bench {{CASES}}
+
 # The release binary.
 build:
     cargo build --release --locked
