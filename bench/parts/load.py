@@ -108,7 +108,8 @@ def have_oha():
     return shutil.which("oha") or (os.path.exists(os.path.expanduser("~/.cargo/bin/oha")) and os.path.expanduser("~/.cargo/bin/oha"))
 
 
-def oha(bench, url, seconds=None, requests=None, connections=64, rate=None, headers=(), allow_failures=False):
+def oha(bench, url, seconds=None, requests=None, connections=64, rate=None, headers=(), body=None,
+        allow_failures=False):
     """Needs oha (have_oha())."""
     import json
 
@@ -116,6 +117,10 @@ def oha(bench, url, seconds=None, requests=None, connections=64, rate=None, head
     argv += ["-z", f"{seconds:g}s"] if seconds else ["-n", requests]
     if rate:
         argv += ["-q", f"{rate:g}"]
+    if body is not None:
+        path = bench.tmp / f"body-{abs(hash(body))}"
+        path.write_bytes(body)
+        argv += ["-m", "POST", "-D", path]
     for header in headers:
         argv += ["-H", header]
     text = _run(bench, [*argv, url], allow_failures, (seconds or 60) + 60)

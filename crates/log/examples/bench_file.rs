@@ -1,7 +1,11 @@
 //! How fast the embedded log is on this machine and disk: append rate, the first
-//! record of a time, the rate of reading everything, and how far a reader is behind
-//! a writer at several rates. Run it in release mode; a directory may be named
-//! (default: a temporary one).
+//! record of a time, the rate of reading everything, how far a reader is behind a
+//! writer at several rates; and what compressing the same records and writing them to
+//! one file takes that knows nothing of a log. Run it in release mode:
+//!
+//! `bench_file [DIR [RECORDS [SECONDS]]]`: DIR is new (default: a temporary one), RECORDS
+//! are appended (default 1,500,000), a tail is watched for SECONDS at each rate (default
+//! 8). Prints one JSON object a line.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,7 +13,10 @@
 )]
 
 use std::{
-    path::PathBuf,
+    error::Error,
+    fs::File,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,41 +28,45 @@ use umbra_log::{
 };
 
 const RECORD: usize = 1024;
-const APPEND: u64 = 1_500_000;
 const TAIL_RATE: u64 = 5_000;
-const TAIL_TIME: Duration = Duration::from_secs(8);
+/// What is compressed at once, as the log does.
+const CHUNK: usize = 1 << 20;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    records: u64,
+    tail: Duration,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let temporary = tempfile::tempdir();
-    let directory = match (std::env::args_os().nth(1), &temporary) {
-        (Some(directory), _) => PathBuf::from(directory),
-        (None, Ok(temporary)) => temporary.path().join("log"),
-        (None, Err(error)) => {
-            eprintln!("no temporary directory: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match run(&directory).await {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("bench_file: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(directory: &std::path::Path) -> Result<(), LogError> {
-    let log = FileLog::open(directory, LogOptions::default(), Mode::Create)?;
+async fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let temporary = tempfile::tempdir()?;
+    let directory = arguments.next().map_or(temporary.path().join("log"), PathBuf::from);
+    let records = arguments.next().map_or(Ok(1_500_000), |text| text.parse())?;
+    let seconds = arguments.next().map_or(Ok(8), |text| text.parse())?;
+    let wanted = Wanted { records, tail: Duration::from_secs(seconds) };
+    bare(&directory, wanted)?;
+    let log = FileLog::open(&directory, LogOptions::default(), Mode::Create)?;
     let begin = now_ns();
-    append(&log).await?;
+    append(&log, wanted).await?;
     first(&log, begin.midpoint(now_ns())).await?;
-    for _ in 0..3 {
-        read_all(&log, None).await?;
+    for group in [None, None, Some("bench")] {
+        read_all(&log, group, wanted).await?;
     }
-    read_all(&log, Some("bench")).await?;
     for rate in [TAIL_RATE / 50, TAIL_RATE, TAIL_RATE * 10] {
-        behind(&log, rate).await?;
+        behind(&log, rate, wanted).await?;
     }
     Ok(())
 }
@@ -98,12 +109,45 @@ fn entry(partition: u64, payload: &[u8]) -> Entry<'_> {
     Entry { partition, time_ns: now_ns(), key: b"", headers: &[], payload, weight: 1 }
 }
 
-async fn append(log: &FileLog) -> Result<(), LogError> {
+/// The same records, compressed in the same way and written to one file by one thread,
+/// then read back: what no log on this machine gets below.
+fn bare(directory: &Path, wanted: Wanted) -> Result<(), Box<dyn Error>> {
+    let file = directory.with_extension("bare");
+    let records = records();
+    let begin = Instant::now();
+    let (mut out, mut chunk) = (File::create(&file)?, Vec::with_capacity(CHUNK + RECORD));
+    let mut sizes = Vec::new();
+    for number in 0..wanted.records {
+        chunk.extend_from_slice(&records[(number % 4096) as usize]);
+        if chunk.len() >= CHUNK || number + 1 == wanted.records {
+            let packed = zstd::bulk::compress(&chunk, 1)?;
+            out.write_all(&packed)?;
+            sizes.push(packed.len());
+            chunk.clear();
+        }
+    }
+    let wrote = begin.elapsed();
+    let begin = Instant::now();
+    let (mut input, mut bytes) = (File::open(&file)?, 0);
+    for size in sizes {
+        let mut packed = vec![0; size];
+        input.read_exact(&mut packed)?;
+        bytes += zstd::bulk::decompress(&packed, CHUNK + RECORD)?.len();
+    }
+    println!(
+        r#"{{"bare_append_per_s":{:.0},"bare_read_per_s":{:.0},"bytes":{bytes}}}"#,
+        wanted.records as f64 / wrote.as_secs_f64(),
+        wanted.records as f64 / begin.elapsed().as_secs_f64(),
+    );
+    Ok(std::fs::remove_file(&file)?)
+}
+
+async fn append(log: &FileLog, wanted: Wanted) -> Result<(), LogError> {
     let records = records();
     let appender = log.appender()?;
     let begin = Instant::now();
     let mut full = 0u64;
-    for number in 0..APPEND {
+    for number in 0..wanted.records {
         let payload = &records[(number % 4096) as usize];
         while let Err(rejected) = appender.enqueue(&entry(number, payload)) {
             match rejected {
@@ -115,10 +159,12 @@ async fn append(log: &FileLog) -> Result<(), LogError> {
     }
     let queued = begin.elapsed();
     appender.flush(Duration::from_secs(60)).await?;
-    let rate = APPEND as f64 / begin.elapsed().as_secs_f64();
+    let whole = begin.elapsed();
     println!(
-        "append: {rate:.0} records/s of {RECORD} B (queued in {queued:.2?}, flushed in {:.2?}, full {full} times)",
-        begin.elapsed()
+        r#"{{"append_per_s":{:.0},"record_bytes":{RECORD},"queued_s":{:.3},"flushed_s":{:.3},"full":{full}}}"#,
+        wanted.records as f64 / whole.as_secs_f64(),
+        queued.as_secs_f64(),
+        whole.as_secs_f64(),
     );
     drop(appender);
     Ok(())
@@ -143,18 +189,19 @@ async fn first(log: &FileLog, time_ns: u64) -> Result<(), LogError> {
         }
     }
     println!(
-        "first record of a time in the middle: {:.2?} (found in {found:.2?}, {early} earlier ones read)",
-        begin.elapsed()
+        r#"{{"first_of_a_time_ms":{:.3},"found_ms":{:.3},"earlier_read":{early}}}"#,
+        begin.elapsed().as_secs_f64() * 1e3,
+        found.as_secs_f64() * 1e3,
     );
     tail.close(Duration::from_secs(10)).await
 }
 
-async fn read_all(log: &FileLog, group: Option<&str>) -> Result<(), LogError> {
+async fn read_all(log: &FileLog, group: Option<&str>, wanted: Wanted) -> Result<(), LogError> {
     let begin = Instant::now();
     let options = TailOptions { group: group.map(str::to_owned), ..TailOptions::default() };
     let mut tail = log.tail(&options)?;
     let (mut count, mut bytes) = (0u64, 0usize);
-    while count < APPEND {
+    while count < wanted.records {
         if let Event::Delivery(delivery) = tail.next().await? {
             count += 1;
             bytes += delivery.payload.len();
@@ -163,16 +210,19 @@ async fn read_all(log: &FileLog, group: Option<&str>) -> Result<(), LogError> {
     }
     let took = begin.elapsed();
     let rate = count as f64 / took.as_secs_f64();
-    let kind = if group.is_some() { "with a group" } else { "without a group" };
-    println!("read-all {kind}: {rate:.0} records/s ({bytes} B in {took:.2?})");
+    println!(
+        r#"{{"read_per_s":{rate:.0},"group":{},"bytes":{bytes},"seconds":{:.3}}}"#,
+        group.is_some(),
+        took.as_secs_f64(),
+    );
     tail.close(Duration::from_secs(10)).await
 }
 
-async fn behind(log: &FileLog, rate: u64) -> Result<(), LogError> {
+async fn behind(log: &FileLog, rate: u64, wanted: Wanted) -> Result<(), LogError> {
     let appender = Arc::new(log.appender()?);
     let options = TailOptions { start: Start::Latest, ..TailOptions::default() };
     let mut tail = log.tail(&options)?;
-    let total = rate * TAIL_TIME.as_secs();
+    let total = rate * wanted.tail.as_secs();
     let writer = Arc::clone(&appender);
     let writing = std::thread::spawn(move || {
         let records = records();
@@ -197,11 +247,11 @@ async fn behind(log: &FileLog, rate: u64) -> Result<(), LogError> {
     late.sort_unstable();
     let at = |part: f64| late[((late.len() - 1) as f64 * part) as usize] as f64 / 1e6;
     println!(
-        "behind at {rate}/s: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        r#"{{"tail_rate":{rate},"p50_ms":{:.3},"p90_ms":{:.3},"p99_ms":{:.3},"max_ms":{:.3}}}"#,
         at(0.5),
         at(0.9),
         at(0.99),
-        at(1.0)
+        at(1.0),
     );
     if writing.join().is_err() {
         return Err(LogError::Io("the writer failed".to_owned()));

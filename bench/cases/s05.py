@@ -1,0 +1,135 @@
+"""S5: appending 1 KB records to Kafka, beside Kafka's own ProducerPerformance."""
+
+import json
+import random
+import re
+import resource
+
+from parts import Row, alternate, ratio, spread
+from parts.logs import example
+
+TITLE = "append of 1 KB records to Kafka, acks=all, lz4, the same batches / kafka-producer-perf-test"
+GOAL = ">= 1.2x"
+LEAST = "1.0x"
+
+PARTITIONS = 12
+# What Umbra's producer has: 90 % of the topic's max.message.bytes, and a queue of 16 MiB.
+SAME = {"batch.size": 943_730, "linger.ms": 5, "buffer.memory": 16 << 20}
+# What Kafka's own guides advise for throughput.
+TUNED = {"batch.size": 131_072, "linger.ms": 10, "buffer.memory": 64 << 20}
+# As kafka-producer-perf-test.sh starts it; the serial collector of scripts/kafka is off.
+JAVA = "-Xmx512m -server -XX:TieredStopAtLevel=4 -XX:-UseSerialGC -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -Djava.awt.headless=true"
+# ProducerPerformance tells its first window after 5 s; what is after it is compared, so that
+# neither the JVM's warm-up nor anybody's first metadata is part of the number.
+WARM_S = 5.0
+
+
+def run(bench):
+    kafka = bench.kafka(log_segment_delete_delay_ms=500, log_retention_check_interval_ms=1000)
+    payloads = bench.tmp / "payloads"
+    payloads.write_text("\n".join(records(4096)) + "\n")
+    topics = []
+
+    def topic():
+        name = kafka.topic().rsplit("/", 1)[1]
+        topics.append(name)
+        return name
+
+    # So long that as much again is measured as is left out.
+    seconds = WARM_S + bench.scaled(4)
+
+    def umbra(count):
+        address = f"kafka://{kafka.brokers}/{topic()}"
+        broker = kafka.part.cpu()
+        out = bench.run([example(bench, "bench_kafka"), address, payloads, count])
+        written, read = map(json.loads, out.splitlines()[-2:])
+        first = next((seen for seen in written["durable"] if seen[0] >= WARM_S), written["durable"][0])
+        return told(count, written["seconds"], first[0], first[1]) | {
+            "us": written["cpu_s"] / count * 1e6, "broker_us": (kafka.part.cpu() - broker) / count * 1e6,
+            "read_per_second": read["read"] / read["seconds"], "durable": written["durable"]}
+
+    def java(settings, count):
+        name = topic()
+        kafka.tool("TopicCommand", "--bootstrap-server", kafka.brokers, "--create", "--topic", name,
+                   "--partitions", PARTITIONS, "--replication-factor", 1)
+        broker, before = kafka.part.cpu(), used()
+        out = kafka.tool(
+            "ProducerPerformance", "--topic", name, "--throughput", "-1", "--num-records", count,
+            "--payload-file", payloads, "--producer-props", f"bootstrap.servers={kafka.brokers}", "acks=all",
+            "enable.idempotence=true", "compression.type=lz4", *(f"{k}={v}" for k, v in settings.items()), java=JAVA)
+        lines = [(int(n), float(rate)) for n, rate in re.findall(r"^(\d+) records sent, ([\d.]+) records/sec", out, re.M)]
+        total, rate = lines[-1]
+        if total != count:
+            raise RuntimeError(f"ProducerPerformance sent {total} of {count}: {out[-500:]}")
+        # Its windows end a little after 5 s: how long the first took follows from its rate.
+        first = lines[0] if len(lines) > 1 else (0, 1.0)
+        return told(count, count / rate, first[0] / first[1], first[0]) | {
+            "us": (used() - before) / count * 1e6, "broker_us": (kafka.part.cpu() - broker) / count * 1e6,
+            "windows": lines}
+
+    def clear():
+        kafka.tool("TopicCommand", "--bootstrap-server", kafka.brokers, "--delete", "--topic", "|".join(topics))
+        topics.clear()
+
+    # How many records fill the time; the broker is warm afterwards.
+    probe = 100_000 if bench.quick else 300_000
+    counts = {"umbra": umbra(probe)["whole_per_second"], "same": java(SAME, probe)["whole_per_second"]}
+    counts["tuned"] = counts["same"]
+    clear()
+
+    def side(name, what):
+        def one(_):
+            sample = what(max(probe, int(counts[name] * seconds)))
+            # The JVM is faster when it is warm: the next round is made to last.
+            counts[name] = max(counts[name], sample["per_second"])
+            clear()
+            return sample
+        return one
+
+    samples = alternate(bench, {
+        "umbra": side("umbra", umbra), "same": side("same", lambda count: java(SAME, count)),
+        "tuned": side("tuned", lambda count: java(TUNED, count))},
+        rounds=min(bench.rounds, 1 if bench.quick else 3), warm_up=False)
+    return [
+        Row("records/s / ProducerPerformance, same settings", ratio(samples, "umbra", "same", "per_second"),
+            goal=1.2, least=1.0, more=True, samples=samples,
+            note="both after their first 5 s; Umbra spreads over 12 partitions record by record, "
+                 "ProducerPerformance fills one batch after the other"),
+        Row("records/s / ProducerPerformance, 128 KiB batches, linger 10 ms", ratio(samples, "umbra", "tuned", "per_second"),
+            more=True),
+        Row("CPU per record of the producer / ProducerPerformance", ratio(samples, "umbra", "same", "us"),
+            note="of the whole process, the JVM's start and warm-up included"),
+        Row("CPU per record of the broker / ProducerPerformance", ratio(samples, "umbra", "same", "broker_us")),
+        Row("Umbra", spread(samples, "umbra", "per_second"), unit="records/s", more=True),
+        Row("ProducerPerformance, same settings", spread(samples, "same", "per_second"), unit="records/s", more=True),
+        Row("ProducerPerformance, 128 KiB batches, linger 10 ms", spread(samples, "tuned", "per_second"),
+            unit="records/s", more=True),
+        Row("Umbra reads them with a group", spread(samples, "umbra", "read_per_second"), unit="records/s", more=True),
+    ]
+
+
+def told(count, seconds, warm_s, warm_count):
+    """The rate behind the first part, and that of the whole."""
+    whole = count / seconds
+    behind = seconds - warm_s
+    steady = (count - warm_count) / behind if behind > 1.0 else whole
+    return {"records": count, "seconds": seconds, "per_second": steady, "whole_per_second": whole,
+            "left_out_s": warm_s if behind > 1.0 else 0.0}
+
+
+def used():
+    """CPU seconds of children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
+def records(count, size=1024):
+    """What traffic looks like: a head that repeats, values that do not; lz4 packs it to about a half."""
+    rng = random.Random(5)
+    head = ("POST /api/v1/orders?page=2&size=50 HTTP/1.1 host: shop.example.com user-agent: Mozilla/5.0 "
+            "(X11; Linux x86_64) AppleWebKit/537.36 accept: */* content-type: application/json x-request-id: ")
+    for _ in range(count):
+        text = f"{head}{rng.getrandbits(128):032x} "
+        while len(text) < size:
+            text += f'{{"sku":"A-{rng.randrange(100000):05}","price":{rng.randrange(10000)},"qty":{rng.randrange(7)}}},'
+        yield text[:size]
