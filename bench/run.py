@@ -114,6 +114,10 @@ def print_table(results, markdown=False):
         cells = [cell.rjust(width) if column in (2, 4, 5) else cell.ljust(width)
                  for column, (cell, width) in enumerate(zip(line, widths))]
         print("  ".join(cells).rstrip())
+    for case in results["cases"]:
+        for row in case["rows"]:
+            if row["note"]:
+                print(f"{case['case']}, {row['what']}: {row['note']}")
 
 
 def table_lines(case):
@@ -149,7 +153,7 @@ def said(*argv):
 
 def versions():
     oha = have_oha()
-    kafka = next((line.split("=")[1] for line in (ROOT / "scripts/kafka").read_text().splitlines()
+    kafka = next((line.split(":-")[1].rstrip("}") for line in (ROOT / "scripts/kafka").read_text().splitlines()
                   if line.startswith("version=")), None)
     gor = goreplay_path()
     return {

@@ -53,7 +53,8 @@ def with_replayer(bench, upstream, shadow, fronts, rate=3000):
             load=lambda: h2load(bench, part.url, seconds, connections=32, rate=rate, http1=True))
 
     samples = alternate(bench, {
-        "nginx": side(fronts["nginx"]), "envoy": side(fronts["envoy"]), "agent": side(agent, [replayer])})
+        "nginx": side(fronts["nginx"]), "envoy": side(fronts["envoy"]), "agent": side(agent, [replayer])},
+        seconds=min(bench.seconds, 2), rounds=min(bench.rounds, 3))
     for sample in samples["agent"]:
         sample["us.both"] = sample["us"] + sample["us.replayer"]
     result = replayer.stop() or {}

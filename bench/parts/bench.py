@@ -169,18 +169,24 @@ class Bench:
         return json.loads(self.run(argv, limit=limit).splitlines()[-1])
 
     def complete(self, *agents):
-        """Ends these agents; each must have recorded all it saw, or its numbers are worth nothing."""
+        """Ends these agents and says what they recorded, for a note. Each must have recorded what
+        it saw: a hundredth may be lost on a machine that is overloaded (it is said), no more, as
+        a request that is not recorded costs less."""
+        said = []
         for agent in agents:
             result = agent.stop() or {}
-            self.say(f"{agent.name}: {result.get('requests')} requests, {result.get('recorded')} recorded")
-            if result.get("recorded") != result.get("requests") or not result.get("requests"):
-                raise Failed(f"the agent lost records: {result}")
+            requests, recorded = result.get("requests", 0), result.get("recorded", 0)
+            said.append(f"{agent.name}: {recorded} of {requests} requests recorded, lost {result.get('lost')}")
+            self.say(said[-1])
+            if not requests or recorded < requests * 0.99:
+                raise Failed(f"the agent lost records: {said[-1]}")
+        return "; ".join(said)
 
     # --- others ---
 
-    def kafka(self, java="-Xmx1g -XX:TieredStopAtLevel=4", **settings_of_broker):
+    def kafka(self, java="-Xmx1g -XX:TieredStopAtLevel=4", version=None, **settings_of_broker):
         """A broker of its own, with the JVM's full compiler; ends with the case."""
-        return Kafka(self, java, settings_of_broker)
+        return Kafka(self, java, version, settings_of_broker)
 
     def goreplay(self, *flags, name="goreplay"):
         """GoReplay; its raw capture needs root."""
@@ -210,12 +216,13 @@ class Agent(Part):
 class Kafka:
     """One broker in a directory of its own."""
 
-    def __init__(self, bench, java, broker):
+    def __init__(self, bench, java, version, broker):
         self.bench, self._topics = bench, 0
+        self._env = os.environ | ({"UMBRA_KAFKA_VERSION": version} if version else {})
         self.dir = bench.tmp / bench._named("kafka")
         script = ROOT / "scripts/kafka"
         sets = [word for key, value in broker.items() for word in ("--set", f"{key.replace('_', '.')}={value}")]
-        env = os.environ | {"UMBRA_KAFKA_JAVA": java}
+        env = self._env | {"UMBRA_KAFKA_JAVA": java}
         bench._stack.callback(subprocess.run, [script, "stop", "--dir", self.dir], check=False, capture_output=True)
         self.brokers = bench.run([script, "start", "--dir", self.dir, *sets], env=env).split()[-1]
         self.part = Foreign("kafka", int((self.dir / "broker-1.pid").read_text()), self.dir / "broker-1.log")
@@ -229,7 +236,7 @@ class Kafka:
     def tool(self, cls, *arguments, java="-Xmx1g -XX:TieredStopAtLevel=4", limit=300):
         """Runs a tool of Kafka; returns its output."""
         return self.bench.run([ROOT / "scripts/kafka", "tool", cls, *arguments], limit=limit,
-                              env=os.environ | {"UMBRA_KAFKA_JAVA": java})
+                              env=self._env | {"UMBRA_KAFKA_JAVA": java})
 
 
 def answers(port):
