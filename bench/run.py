@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -53,10 +54,23 @@ def main():
         return 0
     if not os.access(args.umbra, os.X_OK):
         parser.error(f"no binary at {args.umbra}: scripts/bench builds it, or name one with --umbra")
+    allow_many_files()
     # A case's parts are ended on the way out of its block, whatever the reason.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     return run(args, names)
+
+
+def allow_many_files(wanted=65536):
+    """An agent with 10,000 clients needs a descriptor for each and one for its upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    for limits in ((wanted, max(wanted, hard)), (hard, hard)):
+        try:
+            return resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        except (OSError, ValueError):
+            pass  # Only root may raise the hard limit.
 
 
 def load_case(name):

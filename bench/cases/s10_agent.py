@@ -1,5 +1,6 @@
 """Memory of the agent: busy, with idle connections, and while Kafka is away."""
 
+import resource
 import socket
 import threading
 import time
@@ -47,6 +48,8 @@ def idle(bench, upstream, kafka):
     agent = bench.agent(upstream, "--responses", "off", "--idle-timeout", "10m", log=kafka.topic(), name="idle")
     nginx = bench.nginx_proxy(upstream)
     count = IDLE // 10 if bench.quick else IDLE
+    # The agent takes a client only if there is a descriptor left for its upstream too.
+    count = min(count, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1000) // 2)
     values = {}
     for part in (agent, nginx):
         wrk(bench, part.url, 1)  # What is allocated once is not charged to the connections.
@@ -70,7 +73,7 @@ def idle(bench, upstream, kafka):
 
 
 def one_request(port):
-    connection = socket.create_connection(("127.0.0.1", port))
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
     received = b""
     while b"\r\n\r\n" not in received or len(received.partition(b"\r\n\r\n")[2]) < 1024:

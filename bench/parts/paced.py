@@ -49,7 +49,7 @@ def paced(bench, part, seconds, rate, connections=16):
 
 
 def _open(port):
-    each = socket.create_connection(("127.0.0.1", port))
+    each = socket.create_connection(("127.0.0.1", port), timeout=20)
     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return each
 
