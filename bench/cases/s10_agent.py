@@ -26,20 +26,22 @@ def busy(bench, upstream, kafka):
     requests = bench.agent(upstream, "--responses", "off", log=kafka.topic(), name="requests")
     answers = bench.agent(upstream, "--responses", "full", log=kafka.topic(), name="answers")
     nginx, envoy = bench.nginx_proxy(upstream), bench.envoy(upstream)
-    peaks = {}
+    peaks, calm = {}, {}
     for part in (requests, answers, nginx, envoy):
-        values = []
+        h2load(bench, part.url, bench.scaled(3), connections=64, rate=10_000, http1=True)
+        calm[part.name] = part.peak() / MB
         for _ in range(3):
-            wrk(bench, part.url, bench.scaled(4))
-            values.append(part.peak() / MB)
-        peaks[part.name] = values[-1:]  # It is a peak since the start: the last one holds all.
-        bench.say(f"{part.name}: peaks after each of three runs {[round(v, 1) for v in values]} MB")
-    bench.complete(requests, answers)
+            wrk(bench, part.url, bench.scaled(3))
+        peaks[part.name] = part.peak() / MB
+        bench.say(f"{part.name}: {calm[part.name]:.1f} MB at 10,000/s, {peaks[part.name]:.1f} MB at full load")
+    note = bench.complete(requests, answers)
     return [
-        Row("peak memory at 64 busy connections, requests recorded", peaks["requests"], goal=40, unit="MB"),
+        Row("peak memory at 64 busy connections, requests recorded", peaks["requests"], goal=40, unit="MB", note=note),
         Row("peak memory at 64 busy connections, answers too", peaks["answers"], goal=40, unit="MB"),
         Row("the same, nginx proxy_pass", peaks["nginx"], unit="MB"),
         Row("the same, Envoy without mirror", peaks["envoy"], unit="MB"),
+        Row("peak memory at 10,000/s, requests recorded", calm["requests"], unit="MB"),
+        Row("peak memory at 10,000/s, answers too", calm["answers"], unit="MB"),
     ]
 
 
