@@ -92,24 +92,32 @@ def run(args, names):
 
 
 def run_case(args, name):
-    rounds = args.rounds or (2 if args.quick else 5)
-    seconds = args.seconds or (1.0 if args.quick else 3.0)
-    result = {"case": name, "load_before": os.getloadavg(), "rows": []}
+    """The case's rows, or why it has none; a case of several PARTS keeps those of the others."""
+    result = {"case": name, "load_before": os.getloadavg(), "rows": [], "commands": []}
     begun = time.monotonic()
-    bench = None
+    failed, traces = [], []
     try:
         case = load_case(name)
         result |= {"title": case.TITLE, "goal": case.GOAL, "least": case.LEAST}
         print(f"{name}: {case.TITLE}", file=sys.stderr, flush=True)
-        with Bench(args.umbra, quick=args.quick, seconds=seconds, rounds=rounds) as bench:
-            result["rows"] = [row.to_json() for row in case.run(bench)]
-    except Exception as error:  # One case must not stop the others.
-        result["failed"] = f"{type(error).__name__}: {error}"
-        result["trace"] = traceback.format_exc()
-        print(f"    FAILED: {result['failed']}", file=sys.stderr, flush=True)
+        parts = getattr(case, "PARTS", [case])
+    except Exception as error:
+        failed.append(f"{type(error).__name__}: {error}")
+        parts = []
+    for part in parts:
+        with Bench(args.umbra, quick=args.quick, seconds=args.seconds or (1.0 if args.quick else 3.0),
+                   rounds=args.rounds or (2 if args.quick else 5)) as bench:
+            try:
+                result["rows"] += [row.to_json() for row in part.run(bench)]
+            except Exception as error:  # One case must not stop the others.
+                failed.append(f"{type(error).__name__}: {error}")
+                traces.append(traceback.format_exc())
+                print(f"    FAILED: {failed[-1]}", file=sys.stderr, flush=True)
+        result["commands"] += bench.commands
+    if failed:
+        result |= {"failed": "; ".join(failed), "trace": traces}
     result["seconds"] = round(time.monotonic() - begun, 1)
     result["load_after"] = os.getloadavg()
-    result["commands"] = bench.commands if bench else []
     print(f"    {name} took {result['seconds']} s", file=sys.stderr, flush=True)
     return result
 

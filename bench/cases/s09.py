@@ -10,7 +10,7 @@ TITLE = "20 MiB upload with everything behind the tee frozen / the healthy time"
 GOAL = "<= 1.1x"
 LEAST = "1.1x"
 SIZE = 20 << 20
-UPLOADS = 8  # In each state of each round.
+UPLOADS = 5  # In each state of each round.
 PAUSE = 0.25
 ENVOY_FREEZE = 3.0
 

@@ -30,7 +30,7 @@ def busy(bench, upstream, kafka):
     for part in (requests, answers, nginx, envoy):
         h2load(bench, part.url, bench.scaled(3), connections=64, rate=10_000, http1=True)
         calm[part.name] = part.peak() / MB
-        for _ in range(3):
+        for _ in range(2):
             wrk(bench, part.url, bench.scaled(3))
         peaks[part.name] = part.peak() / MB
         bench.say(f"{part.name}: {calm[part.name]:.1f} MB at 10,000/s, {peaks[part.name]:.1f} MB at full load")

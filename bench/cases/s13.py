@@ -27,7 +27,8 @@ def run(bench):
     rows = []
     for title, load in loads.items():
         bench.say(title)
-        samples = alternate(bench, {name: side(bench, part, **load) for name, part in fronts.items()})
+        samples = alternate(bench, {name: side(bench, part, **load) for name, part in fronts.items()},
+                            seconds=min(bench.seconds, 2))
         rows += [
             Row(f"{title}: throughput, agent / Envoy", ratio(samples, "agent", "envoy", "per_second"), goal=1.0, more=True,
                 samples=samples),
