@@ -334,7 +334,7 @@ fn idle_connections_cost_little() {
     }
     let each = agent.resident().saturating_sub(before) / most;
     println!("{most} idle connections: {each} bytes each");
-    assert!(each < 16 << 10, "{each} bytes for each of {most} idle connections");
+    assert!(each < 8 << 10, "{each} bytes for each of {most} idle connections");
     drop(kept);
     agent.stop();
 }

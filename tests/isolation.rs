@@ -5,6 +5,7 @@
 //! that is not in the log told as lost.
 
 mod behaviour;
+mod http2;
 mod mirror;
 mod redacting;
 mod service;
@@ -71,6 +72,9 @@ fn nothing_behind_the_tee_hurts_production() {
         let late = figures.late(behaviour, off.name, RATIO);
         assert!(late.is_empty(), "{behaviour:?}: {late:?}\n{figures}");
     }
+
+    // Behind the tee it makes no difference what the client speaks: two states stand for all.
+    http2::measure(&off, &[&frozen, &tight], RATIO);
 
     cluster.thaw(1);
     if let Some(disk) = &disk {

@@ -14,6 +14,7 @@ mod agent {
     pub(crate) mod harness;
     pub(crate) mod http2;
     pub(crate) mod http2_both;
+    pub(crate) mod http2_drain;
     pub(crate) mod http2_floods;
     pub(crate) mod http2_messages;
     pub(crate) mod http2_strict;

@@ -694,3 +694,27 @@ fn every_refusal_has_an_answer_that_closes() {
     }
     assert_eq!(error_response(299), error_response(500));
 }
+
+#[test]
+fn the_table_in_the_documentation_names_tests_that_exist() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("../../docs/rfc9112.md")).unwrap();
+    let mut tests = String::new();
+    for dir in ["tests", "tests/agent"] {
+        for file in std::fs::read_dir(here.join(dir)).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|end| end == "rs") {
+                tests.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let is_name = |word: &&str| {
+        word.contains('_')
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+    };
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(named.len() > 50, "{named:?}");
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}(")), "{name} is no test");
+    }
+}

@@ -1,16 +1,18 @@
 //! One agent after the other on the same sockets: the new one asks the old one for its
-//! listening sockets over a Unix socket and, once it accepts connections itself, tells
+//! listening sockets over a Unix socket and, once it can accept connections itself, tells
 //! it to go. So there is no moment without a listener, and a new agent that cannot begin
-//! changes nothing.
+//! changes nothing. Of several that ask, the first one that can begin gets them; the
+//! others are told not to.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
@@ -39,8 +41,18 @@ const NAMES: usize = 16 << 10;
 /// A process that does not answer within this is taken for none of ours.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the successor says once it accepts connections.
+/// A successor that has not begun within this never will.
+const BEGINS_WITHIN: Duration = Duration::from_secs(300);
+
+/// Most successors that are waited for at a time; more wait in the socket's queue.
+const MOST_SUCCESSORS: usize = 16;
+
+/// What a successor says when it is about to accept connections …
 const GO: u8 = b'g';
+/// … and what it is answered: it goes on with the sockets …
+const YOURS: u8 = b'y';
+/// … or somebody else does.
+const TAKEN: u8 = b'n';
 
 /// What the predecessor says along with the sockets.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +65,7 @@ struct Offer {
 /// The agent before this one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
+    path: PathBuf,
     stream: UnixStream,
     sockets: Vec<Socket>,
     told: bool,
@@ -99,7 +112,7 @@ impl Predecessor {
             sockets.push(Socket::handed(name, descriptor).map_err(failed)?);
         }
         tracing::info!(pid = offer.pid, sockets = sockets.len(), "taking over from another agent");
-        Ok(Some(Self { stream, sockets, told: false }))
+        Ok(Some(Self { path: path.to_owned(), stream, sockets, told: false }))
     }
 
     /// One of its sockets for this `--listen`.
@@ -108,12 +121,27 @@ impl Predecessor {
         Some(self.sockets.remove(at))
     }
 
-    /// Tells it to go: from now on it accepts nothing.
-    pub(crate) async fn take_over(&mut self) {
-        if !std::mem::replace(&mut self.told, true)
-            && let Err(error) = self.stream.write_all(&[GO]).await
-        {
-            tracing::warn!(%error, "the agent before this one is gone already");
+    /// Tells it to go: from now on it accepts nothing. An error: the sockets stay where
+    /// they are, or somebody else has got them, and this process must not begin.
+    pub(crate) async fn take_over(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.told, true) {
+            return Ok(());
+        }
+        let failed = |what: &str| {
+            let what = format!("--handover {}: {what}", self.path.display());
+            Err(Failure::new(Code::Unavailable, what))
+        };
+        // Who is gone may have left an answer.
+        let said = self.stream.write_all(&[GO]).await;
+        match timeout(PATIENCE, word(&self.stream)).await {
+            Ok(Ok(Some(YOURS))) => Ok(()),
+            Ok(Ok(Some(_))) => failed("the agent there has handed its sockets to another one"),
+            Ok(ended) => {
+                let error = said.and(ended.map(drop)).err();
+                tracing::warn!(?error, "the agent before this one is gone already");
+                Ok(())
+            }
+            Err(_) => failed("the agent there does not answer any more"),
         }
     }
 
@@ -196,33 +224,69 @@ pub(crate) fn name(path: &Path) -> String {
     format!("handover:{}", path.display())
 }
 
-/// Serves one successor after the other, until one says that it goes on.
+/// Offers the sockets to whoever asks, until one says that it goes on with them.
 async fn hand_on(listener: UnixListener, estate: Estate) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        match offer(&stream, &estate).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a successor did not get the sockets");
-                continue;
+    let (taken, mut asking) = (CancellationToken::new(), FuturesUnordered::new());
+    let _open = loop {
+        tokio::select! {
+            accepted = listener.accept(), if asking.len() < MOST_SUCCESSORS => match accepted {
+                Ok((stream, _)) => asking.push(begins(stream, &estate, &taken)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            },
+            Some(begun) = asking.next(), if !asking.is_empty() => {
+                // Nobody else may accept once it reads this.
+                if let Some(stream) = begun && stream.try_write(&[YOURS]).is_ok() {
+                    break stream;
+                }
             }
         }
-        let mut stream = stream;
-        let mut word = [0];
-        match stream.read(&mut word).await {
-            Ok(1) if word[0] == GO => {
-                tracing::info!("another agent goes on with the sockets; stopping");
-                estate.handed_on.set();
-                drop(listener);
-                estate.admin.cancel();
-                estate.stop.cancel();
-                // Open as long as the process: its end is the successor's sign.
-                return std::future::pending::<()>().await;
-            }
-            _ => tracing::warn!("a successor ended before it could take over"),
+    };
+    tracing::info!("another agent goes on with the sockets; stopping");
+    estate.handed_on.set();
+    drop(listener);
+    estate.admin.cancel();
+    estate.stop.cancel();
+    taken.cancel();
+    while asking.next().await.is_some() {}
+    // Open as long as the process: its end is the successor's sign.
+    std::future::pending::<()>().await;
+}
+
+/// Waits for a successor to say that it is about to begin. Any other is told that it must
+/// not.
+async fn begins(
+    stream: UnixStream,
+    estate: &Estate,
+    taken: &CancellationToken,
+) -> Option<UnixStream> {
+    let asked = async {
+        offer(&stream, estate).await?;
+        word(&stream).await
+    };
+    tokio::select! {
+        biased;
+        () = taken.cancelled() => {}
+        asked = timeout(BEGINS_WITHIN, asked) => match asked {
+            Ok(Ok(Some(GO))) => return Some(stream),
+            Ok(Ok(_)) => tracing::warn!("a successor ended before it could take over"),
+            Ok(Err(error)) => tracing::warn!(%error, "a successor did not get the sockets"),
+            Err(_) => tracing::warn!("a successor did not begin in time"),
+        },
+    }
+    // Whoever is gone need not be told.
+    let _ = stream.try_write(&[TAKEN]);
+    None
+}
+
+/// One word of the other side; none: it has ended the connection.
+async fn word(stream: &UnixStream) -> io::Result<Option<u8>> {
+    let mut word = [0];
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut word) {
+            Ok(n) => return Ok((n > 0).then_some(word[0])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -256,3 +320,6 @@ async fn offer(stream: &UnixStream, estate: &Estate) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,9 @@ impl Client {
         let body = self.respond.send_response(head, end).map_err(|error| Gone::of(&error))?;
         self.body = Some(body);
         self.ended = end;
+        if end {
+            self.answered();
+        }
         Ok(())
     }
 
@@ -94,6 +97,9 @@ impl Client {
             };
             self.ended = ends && data.is_empty();
             body.send_data(piece, self.ended).map_err(|error| Gone::of(&error))?;
+            if self.ended {
+                self.answered();
+            }
         }
         if ends && !self.ended { self.finish(None) } else { Ok(()) }
     }
@@ -108,7 +114,9 @@ impl Client {
             Some(trailers) => body.send_trailers(trailers),
             None => body.send_data(Bytes::new(), true),
         };
-        sent.map_err(|error| Gone::of(&error))
+        sent.map_err(|error| Gone::of(&error))?;
+        self.answered();
+        Ok(())
     }
 
     /// An answer of our own, without a body.
@@ -127,6 +135,11 @@ impl Client {
             self.ledger.resets(self.respond.stream_id().as_u32());
             self.respond.send_reset(code);
         }
+    }
+
+    /// All of the answer has been given to the `h2` crate.
+    fn answered(&self) {
+        self.ledger.answered(self.respond.stream_id().as_u32());
     }
 
     /// Waits until some of `wanted` bytes can be sent.

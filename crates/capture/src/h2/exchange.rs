@@ -28,7 +28,7 @@ use crate::{
     leg::{Leg, LegHead},
     proxy::{
         Proxy,
-        progress::{Due, Patience, Progress, Waits},
+        progress::{Due, Patience, Progress, Waits, poll_open},
         watchdog::Watchdog,
     },
     record::Http2Request,
@@ -126,8 +126,8 @@ impl Exchange<'_> {
             received: RECEIVED,
             backend: &self.backend,
         };
-        let mut opening = pin!(Leg::open(self.proxy, head, whole));
-        let (client, request) = (&mut self.client, &self.request);
+        let Self { proxy, client, request, watchdog, .. } = self;
+        let mut opening = pin!(Leg::open(proxy, head, whole));
         poll_fn(|cx| {
             // Nothing is begun for a request that has been taken back.
             if let Poll::Ready(gone) = client.poll_gone(cx) {
@@ -136,7 +136,9 @@ impl Exchange<'_> {
             let opened = opening.as_mut().poll(cx);
             if whole {
                 // The upstream is at work, or connected to.
-                request.borrow_mut().emit();
+                request.get_mut().emit();
+            } else if opened.is_pending() {
+                poll_open(request.get_mut(), watchdog, cx);
             }
             opened.map_err(|fault| Ended::Answer(Answered::None(fault)))
         })

@@ -11,6 +11,8 @@ pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
 /// GOAWAY.
 pub(super) const GOAWAY: u8 = 7;
+/// WINDOW_UPDATE.
+pub(super) const WINDOW_UPDATE: u8 = 8;
 /// CONTINUATION.
 pub(super) const CONTINUATION: u8 = 9;
 
@@ -75,6 +77,11 @@ impl Scan {
     /// Whether a field block, or the head of a frame, was begun and is not complete.
     pub(super) fn is_inside_fields(&self) -> bool {
         self.block || self.filled > 0 || (self.fields && self.left > 0)
+    }
+
+    /// Whether some of a frame has passed, and not all of it.
+    pub(super) fn is_inside_frame(&self) -> bool {
+        self.filled > 0 || self.left > 0
     }
 
     fn wanted(&self) -> usize {

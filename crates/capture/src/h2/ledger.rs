@@ -19,7 +19,7 @@ use ::h2::Reason;
 
 use super::{
     calm::Bucket,
-    frames::{DATA, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS},
+    frames::{DATA, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE},
 };
 use crate::tap::Tap;
 
@@ -36,6 +36,13 @@ const RESET_BURST: u32 = 200;
 const RESET_RATE: u32 = 50;
 /// A request that lived longer was not sent to be taken back.
 const EARLY: Duration = Duration::from_secs(1);
+
+/// Closing a connection throws away what the system has not delivered, as soon as the
+/// client says another word. So long without a sign that an answer moves it is taken for
+/// delivered …
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// … and so little of it at once.
+const LITTLE: u64 = 16 << 10;
 
 /// Most streams remembered that have not come to us.
 const MAX_UNSEEN: usize = 1024;
@@ -58,6 +65,14 @@ pub(super) struct Ledger {
     begun: Cell<bool>,
     /// Since when the client owes the rest of a field block.
     owes: Cell<Option<Instant>>,
+    /// Streams whose answer has been given to the `h2` crate to its end, which has not
+    /// passed yet.
+    unsent: RefCell<HashSet<u32>>,
+    /// Some of a frame of ours has passed, and not all.
+    inside_frame: Cell<bool>,
+    /// When some of an answer has last passed, or been read by the client; and how much
+    /// has passed without a pause before.
+    moved: Cell<Option<(Instant, u64)>>,
 }
 
 /// Why a connection has to end.
@@ -83,6 +98,9 @@ impl Ledger {
             told: Cell::new(false),
             begun: Cell::new(false),
             owes: Cell::new(Some(now)),
+            unsent: RefCell::default(),
+            inside_frame: Cell::new(false),
+            moved: Cell::new(None),
         }
     }
 
@@ -132,8 +150,50 @@ impl Ledger {
         }
     }
 
+    /// The answer on this stream is complete, and on its way.
+    pub(super) fn answered(&self, stream: u32) {
+        self.unsent.borrow_mut().insert(stream);
+    }
+
+    /// Whether the socket has taken all answers that are complete.
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.unsent.borrow().is_empty() && !self.inside_frame.get()
+    }
+
+    /// When some of an answer was last taken by the socket, or read by the client.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        self.moved.get().map(|(last, _)| last)
+    }
+
+    /// Until when what the socket has taken may be on its way to a client that reads
+    /// slowly.
+    pub(super) fn on_its_way(&self) -> Option<Instant> {
+        let (last, bytes) = self.moved.get()?;
+        (bytes > LITTLE).then_some(last + ON_ITS_WAY)
+    }
+
+    fn moves(&self, bytes: u32) {
+        let now = Instant::now();
+        let before = match self.moved.get() {
+            Some((last, bytes)) if now.saturating_duration_since(last) < ON_ITS_WAY => bytes,
+            _ => 0,
+        };
+        self.moved.set(Some((now, before + u64::from(bytes))));
+    }
+
+    /// After a write: whether it ended within a frame.
+    pub(super) fn wrote(&self, inside_frame: bool) {
+        self.inside_frame.set(inside_frame);
+    }
+
     /// A frame of the client's.
     pub(super) fn received(&self, frame: Frame) {
+        match frame.kind {
+            WINDOW_UPDATE => self.moves(0),
+            // What is left of the answer is not sent any more.
+            RST_STREAM => drop(self.unsent.borrow_mut().remove(&frame.stream)),
+            _ => {}
+        }
         if !self.begun.replace(true) && (frame.kind, frame.flags & 1) != (SETTINGS, 0) {
             // RFC 9113 section 3.4: the preface ends with its settings.
             return self.condemn("http2_preface", Reason::PROTOCOL_ERROR);
@@ -167,6 +227,16 @@ impl Ledger {
 
     /// A frame of ours.
     pub(super) fn sent(&self, frame: Frame) {
+        let ends = match frame.kind {
+            DATA | HEADERS => {
+                self.moves(frame.length);
+                frame.flags & END_STREAM != 0
+            }
+            kind => kind == RST_STREAM,
+        };
+        if ends {
+            self.unsent.borrow_mut().remove(&frame.stream);
+        }
         match frame.kind {
             DATA => self.control.borrow_mut().earn(CONTROL_EARNED),
             HEADERS => {

@@ -19,8 +19,14 @@ use ::h2::{
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use http::Request;
+use tokio::time::timeout;
 
-use super::{client::Client, ledger::Ledger, request, wire::Wire};
+use super::{
+    client::Client,
+    ledger::{Ledger, ON_ITS_WAY},
+    request,
+    wire::Wire,
+};
 use crate::{
     clock::Moment,
     drain::StopWatch,
@@ -89,8 +95,14 @@ struct Server<'a, S> {
 enum Over {
     /// In order, or by the client.
     Quiet,
-    /// By us: the client is to learn why.
-    Refused,
+    /// By us: the client is to read what it has been sent, for so long at most, and for
+    /// so long without a word of its own.
+    Lingers { most: Duration, quiet: Duration },
+}
+
+impl Over {
+    /// The client is to learn why.
+    const REFUSED: Self = Self::Lingers { most: LINGER, quiet: LINGER };
 }
 
 /// Serves an HTTP/2 connection until it ends. `buffered` has been read of it, and is
@@ -132,8 +144,8 @@ pub(crate) async fn serve<S: Future<Output = bool>>(
         let answered = handler(incoming);
         async move { ledger.stream_ended(answered.await, start.elapsed()) }
     };
-    if let Over::Refused = server.run(handler).await {
-        linger(&stream).await;
+    if let Over::Lingers { most, quiet } = server.run(handler).await {
+        linger(&stream, most, quiet).await;
     }
 }
 
@@ -209,12 +221,9 @@ impl<S: Future<Output = ()>> Server<'_, S> {
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "an HTTP/2 connection ended");
                     let ours = !error.is_io() && !error.is_remote();
-                    return Poll::Ready(if ours { Over::Refused } else { Over::Quiet });
+                    return Poll::Ready(if ours { Over::REFUSED } else { Over::Quiet });
                 }
-                Poll::Ready(None) => {
-                    let refused = self.ledger.verdict().is_some();
-                    return Poll::Ready(if refused { Over::Refused } else { Over::Quiet });
-                }
+                Poll::Ready(None) => return Poll::Ready(self.over()),
                 Poll::Pending => {}
             }
             if let (Some(verdict), None) = (self.ledger.verdict(), self.ending) {
@@ -226,6 +235,19 @@ impl<S: Future<Output = ()>> Server<'_, S> {
             if !moved {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// The `h2` crate has ended the connection, or the client has.
+    fn over(&self) -> Over {
+        match (self.ledger.verdict(), self.goodbye) {
+            (Some(_), _) => Over::REFUSED,
+            (None, Some(_)) => {
+                let most = self.proxy.tap.config.idle_timeout;
+                let quiet = self.ledger.on_its_way().map_or(LAST_CALL, |_| ON_ITS_WAY);
+                Over::Lingers { most, quiet }
+            }
+            (None, None) => Over::Quiet,
         }
     }
 
@@ -303,7 +325,7 @@ impl<S: Future<Output = ()>> Server<'_, S> {
         }
         let idle = self.streams.is_empty().then(|| match self.goodbye {
             None => self.idle_since + config.idle_timeout,
-            Some(since) => since.max(self.idle_since) + LAST_CALL,
+            Some(since) => self.last_call(since.max(self.idle_since)),
         });
         let owes = self.ledger.owes().map(|since| since + config.header_timeout);
         let Some(next) = idle.into_iter().chain(owes).min() else {
@@ -322,6 +344,18 @@ impl<S: Future<Output = ()>> Server<'_, S> {
         Poll::Ready(None)
     }
 
+    /// When to close after a goodbye, if nothing was asked any more after `since`. What
+    /// was answered may not have reached the client yet.
+    fn last_call(&self, since: Instant) -> Instant {
+        let call = since + LAST_CALL;
+        if self.ledger.is_all_sent() {
+            self.ledger.on_its_way().map_or(call, |end| end.max(call))
+        } else {
+            let moved = self.ledger.moved().map_or(since, |moved| moved.max(since));
+            moved + self.proxy.tap.config.idle_timeout
+        }
+    }
+
     /// RFC 9113 section 6.8: what is on its way will still be answered.
     fn say_goodbye(&mut self) {
         self.goodbye = Some(Instant::now());
@@ -331,14 +365,14 @@ impl<S: Future<Output = ()>> Server<'_, S> {
 
 /// Reads on until the client closes its direction: closing earlier would make its
 /// system throw our last words away.
-async fn linger(stream: &Stream) {
+async fn linger(stream: &Stream, most: Duration, quiet: Duration) {
     let rest = async {
         let mut buf = BytesMut::new();
         let mut left = LINGER_BYTES;
         while left > 0 {
             buf.clear();
             buf.reserve(16 << 10);
-            match stream.read(&mut buf).await? {
+            match timeout(quiet, stream.read(&mut buf)).await?? {
                 0 => break,
                 n => left = left.saturating_sub(n),
             }
@@ -346,5 +380,5 @@ async fn linger(stream: &Stream) {
         io::Result::Ok(())
     };
     // Whatever ends it, the connection is over.
-    let _ = tokio::time::timeout(LINGER, rest).await;
+    let _ = timeout(most, rest).await;
 }

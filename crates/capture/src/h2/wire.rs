@@ -35,6 +35,7 @@ impl Wire {
             self.outgoing.look(&slice[..part], |frame| self.ledger.sent(frame));
             written -= part;
         }
+        self.ledger.wrote(self.outgoing.is_inside_frame());
     }
 }
 

@@ -71,6 +71,7 @@ impl Connection<'_> {
             self.refused("connect");
             return self.say(client, error_response(405)).await;
         }
+        self.wake();
         let facts = self.take_in(sink, started, len);
         let mut answered = false;
         let ended = self.take_body(client, facts, &mut answered).await;

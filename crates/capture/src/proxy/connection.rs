@@ -60,12 +60,13 @@ pub(super) enum After {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(proxy: &'a Rc<Proxy>, origin: Arc<Origin>, buffered: BytesMut) -> Self {
-        Self {
+    /// On the heap, once: the futures it is handed to keep a place for it each.
+    pub(super) fn new(proxy: &'a Rc<Proxy>, origin: Arc<Origin>, buffered: BytesMut) -> Box<Self> {
+        Box::new(Self {
             from_client: buffered,
             from_upstream: BytesMut::new(),
-            request_out: Vec::with_capacity(1024),
-            out: Vec::with_capacity(1024),
+            request_out: Vec::new(),
+            out: Vec::new(),
             request_body: BodyDecoder::new(&proxy.limits),
             answer_body: BodyDecoder::new(&proxy.limits),
             watchdog: Watchdog::new(),
@@ -75,12 +76,15 @@ impl<'a> Connection<'a> {
             answer: RefCell::new(AnswerTee::new(proxy.tap.clone(), origin)),
             backend: Rc::clone(proxy.routes.default()),
             proxy,
-        }
+        })
     }
 
     /// Serves its requests until one side has had enough. What is left is a connection
     /// on which HTTP/2 is spoken, and what has been read of it.
-    pub(super) async fn serve(mut self, mut stream: Stream) -> Option<(Stream, BytesMut)> {
+    pub(super) async fn serve(
+        mut self: Box<Self>,
+        mut stream: Stream,
+    ) -> Option<(Stream, BytesMut)> {
         let mut first = true;
         if let Some(sink) = &self.proxy.tap.config.sink {
             self.request.get_mut().head_mut().tolerates_suffix = sink.suffix == Suffix::Strip;
@@ -116,6 +120,29 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// An idle connection holds no buffers.
+    pub(super) fn rest(&mut self) {
+        let buffers = &self.proxy.buffers;
+        buffers.take_back(&mut self.from_client);
+        for text in self.texts() {
+            buffers.take_text_back(text);
+        }
+    }
+
+    /// Takes what a request needs.
+    pub(super) fn wake(&mut self) {
+        let buffers = &self.proxy.buffers;
+        for text in self.texts() {
+            buffers.lend_text(text);
+        }
+    }
+
+    /// Where heads are written and kept.
+    fn texts(&mut self) -> [&mut Vec<u8>; 4] {
+        let (request, answer) = (self.request.get_mut(), self.answer.get_mut());
+        [&mut self.request_out, &mut self.out, request.head_bytes(), answer.head_bytes()]
+    }
+
     /// Counts a message that is refused.
     pub(super) fn refused(&self, reason: &'static str) {
         self.proxy.tap.lane.borrow().stats().refuse(reason);
@@ -131,7 +158,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Closes our direction and reads on until the client closes its own.
-    async fn linger(mut self, stream: &Stream) {
+    async fn linger(mut self: Box<Self>, stream: &Stream) {
         // What the client does from here on is nobody's concern any more.
         self.request.get_mut().emit();
         self.answer.get_mut().emit();

@@ -1,6 +1,12 @@
 //! One request and its answer.
 
-use std::{cell::Cell, future::pending, io, pin::pin, rc::Rc};
+use std::{
+    cell::Cell,
+    future::{Future, pending, poll_fn},
+    io,
+    pin::pin,
+    rc::Rc,
+};
 
 use bytes::Buf as _;
 use umbra_record::pb::Failure;
@@ -11,7 +17,7 @@ use super::{
     connection::{After, Connection},
     course::{Course, Ended},
     io::try_write_both,
-    progress::{Patience, Progress, Waits},
+    progress::{Patience, Progress, Waits, poll_open},
     receive::Started,
     tunnel::tunnel,
     upload::{Upload, look},
@@ -58,6 +64,7 @@ impl Connection<'_> {
             self.refused("connect");
             return self.say(client, error_response(405)).await;
         }
+        self.wake();
         let facts = self.begin(started, len);
         let seen = {
             let tee = self.request.get_mut();
@@ -120,7 +127,9 @@ impl Connection<'_> {
                 None => {
                     self.record_if_ended(facts);
                     let sure = !facts.idempotent;
-                    match self.proxy.connect(&backend, Offer::Http1, sure).await {
+                    // On the heap: seldom beside requests on kept connections.
+                    let connecting = Box::pin(self.proxy.connect(&backend, Offer::Http1, sure));
+                    match self.looking_on(connecting).await {
                         Ok(Connected::New(link)) => (link, true),
                         Ok(Connected::Idle(link)) => (link, false),
                         Ok(Connected::Http2(link)) => {
@@ -156,6 +165,20 @@ impl Connection<'_> {
             }
             return self.end(client, Some(upstream), ended).await;
         }
+    }
+
+    /// Waits for the upstream. If that takes long, the request is written as it stands.
+    pub(super) async fn looking_on<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+        let (request, watchdog) = (self.request.get_mut(), &mut self.watchdog);
+        let mut waiting = pin!(waiting);
+        poll_fn(|cx| {
+            let done = waiting.as_mut().poll(cx);
+            if done.is_pending() {
+                poll_open(request, watchdog, cx);
+            }
+            done
+        })
+        .await
     }
 
     /// Passes on the rest of the request and the answer, both at once.
@@ -224,14 +247,12 @@ impl Connection<'_> {
                 if let Some(upstream) = upstream.filter(|_| reusable && uploaded) {
                     self.backend.pool.put(upstream);
                 }
-                match (uploaded, keep) {
-                    (true, true) => After::Next,
-                    (true, false) => After::Close,
-                    (false, _) => After::Linger,
-                }
+                // Else the client is told that this was all, and its system is not to throw
+                // the end of it away for what it sends meanwhile.
+                if uploaded && keep { After::Next } else { After::Linger }
             }
             Ended::Answer(Answered::Tunnel, _) => match upstream {
-                Some(upstream) => self.tunnel(client, upstream).await,
+                Some(upstream) => Box::pin(self.tunnel(client, upstream)).await,
                 None => After::Close,
             },
             Ended::Answer(Answered::None { fault, .. }, _) => self.fail(client, &fault).await,

@@ -15,10 +15,16 @@ const LARGE: usize = 64 << 10;
 /// Most buffers kept for connections to come.
 const MAX_KEPT: usize = 256;
 
-/// Read buffers of one thread, so that an idle connection holds none.
+/// First size of a head's memory, and the largest that is kept.
+const TEXT: usize = 1 << 10;
+const LARGE_TEXT: usize = 8 << 10;
+
+/// Buffers of one thread, to read into and for heads, so that an idle connection holds
+/// none.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     free: RefCell<Vec<BytesMut>>,
+    texts: RefCell<Vec<Vec<u8>>>,
 }
 
 /// What waits for the socket, in this order.
@@ -48,6 +54,24 @@ impl Buffers {
             if free.len() < MAX_KEPT && buf.try_reclaim(SMALL) && buf.capacity() < LARGE {
                 free.push(buf);
             }
+        }
+    }
+
+    /// Gives `text` memory, if it has none.
+    pub(crate) fn lend_text(&self, text: &mut Vec<u8>) {
+        if text.capacity() == 0 {
+            let kept = self.texts.borrow_mut().pop();
+            *text = kept.unwrap_or_else(|| Vec::with_capacity(TEXT));
+        }
+    }
+
+    /// Takes the memory of `text` back, whatever is in it.
+    pub(crate) fn take_text_back(&self, text: &mut Vec<u8>) {
+        let mut text = std::mem::take(text);
+        let mut texts = self.texts.borrow_mut();
+        if texts.len() < 4 * MAX_KEPT && (1..=LARGE_TEXT).contains(&text.capacity()) {
+            text.clear();
+            texts.push(text);
         }
     }
 }

@@ -11,6 +11,8 @@ use std::{
     io,
     ops::Range,
     pin::pin,
+    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -108,9 +110,9 @@ impl Connection<'_> {
             Version::Http11 => "1.1",
         };
         let request = from_http1(bytes, head, &self.backend.authority)?;
-        let head =
-            LegHead { request: &request, session: &self.session, received, backend: &self.backend };
-        Leg::open(self.proxy, head, end).await
+        let (session, backend) = (Arc::clone(&self.session), Rc::clone(&self.backend));
+        let head = LegHead { request: &request, session: &session, received, backend: &backend };
+        self.looking_on(Leg::open(self.proxy, head, end)).await
     }
 
     /// Passes on the request's body and the answer, both at once.

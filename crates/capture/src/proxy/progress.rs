@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::watchdog::Watchdog;
-use crate::stream::Stream;
+use crate::{stream::Stream, tee::RequestTee};
 
 /// Kept up to date by the two directions of an exchange.
 #[derive(Debug)]
@@ -141,5 +141,15 @@ impl Progress {
             None => Poll::Pending,
             Some((at, due)) => watchdog.poll_until(cx, at).map(|()| due),
         }
+    }
+}
+
+/// While the upstream is not there yet, nothing but the request itself can be due: to be
+/// written as it stands.
+pub(crate) fn poll_open(request: &mut RequestTee, watchdog: &mut Watchdog, cx: &mut Context<'_>) {
+    if let Some(at) = request.open_at()
+        && watchdog.poll_until(cx, at).is_ready()
+    {
+        request.write_open();
     }
 }

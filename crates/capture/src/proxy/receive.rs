@@ -142,11 +142,10 @@ impl Connection<'_> {
 
     /// Reads once, or until the deadline; an idle connection also until the stop.
     async fn wait(&mut self, stream: &Stream, deadline: Instant, idle: bool) -> Waited {
-        let Self { proxy, from_client, watchdog, stop, .. } = self;
         if idle {
-            // An idle connection holds no buffer.
-            proxy.buffers.take_back(from_client);
+            self.rest();
         }
+        let Self { proxy, from_client, watchdog, stop, .. } = self;
         let mut reading = pin!(async {
             if idle {
                 stream.readable().await?;

@@ -50,6 +50,11 @@ impl AnswerTee {
         &mut self.record.head
     }
 
+    /// The memory of heads, of no other use between two answers.
+    pub(crate) fn head_bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.record.bytes
+    }
+
     /// The head of the answer at hand, to be read with the bytes it was parsed
     /// from.
     pub(crate) fn head(&self) -> &ResponseHead {

@@ -79,6 +79,11 @@ impl RequestTee {
         (&self.record.head, &self.record.bytes)
     }
 
+    /// The memory of heads, of no other use between two requests.
+    pub(crate) fn head_bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.record.bytes
+    }
+
     /// Where its records go.
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin

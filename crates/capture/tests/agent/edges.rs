@@ -2,7 +2,7 @@
 //! taken for something else.
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use umbra_record::{
     pb::{Failure, record::Body},
 };
 
-use super::harness::{Agent, Server, TestLog, signal};
+use super::harness::{Agent, PATIENCE, Server, TestLog, noise, signal};
 
 /// A log that shows each request record to a closure first.
 struct Shown<F> {
@@ -205,4 +205,28 @@ fn interim_answers_without_end_are_garbled() {
         assert_eq!((interim, answer.status), (100, last));
     }
     assert_eq!(agent.end().response_to("/endless").failure(), Failure::Garbled);
+}
+
+/// RFC 9112 9.6: what a client has sent behind its last request must not cost it the
+/// answer, whose end is still on its way when our side is done.
+#[test]
+fn nothing_behind_a_close_is_served_and_the_last_answer_arrives_whole() {
+    let upstream = Server::start(|client, server| {
+        while client.request(server).is_some() {
+            client.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE_HEAD}\r\n\r\n"));
+            client.send(noise(LARGE_HEAD));
+        }
+    });
+    let agent = Agent::start(upstream.address, |_| {});
+    let mut client = std::net::TcpStream::connect(agent.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut requests = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec();
+    // More than is read in one go.
+    requests.extend(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000));
+    client.write_all(&requests).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.ends_with(&noise(LARGE_HEAD)), "cut off after {} bytes", answer.len());
+    assert_eq!(upstream.heads().len(), 1);
+    assert_eq!(agent.end().report.requests, 1);
 }

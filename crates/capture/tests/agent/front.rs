@@ -186,6 +186,26 @@ fn certificates_are_renewed_under_load_without_a_failed_request() {
 }
 
 #[test]
+fn the_last_answer_on_a_connection_ends_with_the_session() {
+    let (upstream, files, authority) = (Server::echo(), Certificates::new(), Authority::new());
+    files.write(&authority.sign());
+    let tls = files.load(None);
+    let agent = Agent::start(upstream.address, |config| config.tls = Some(tls));
+    let config = client_config(&[&authority], &[b"http/1.1"], None);
+    for request in
+        ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
+    {
+        let mut stream = connect_tls(agent.address, &config);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // An end without close_notify is an error here: it could be anybody's.
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.ends_with(b"/ 0"), "{}", String::from_utf8_lossy(&answer));
+    }
+    agent.end();
+}
+
+#[test]
 fn clients_must_have_a_certificate_if_an_authority_for_them_is_given() {
     let (upstream, files) = (Server::echo(), Certificates::new());
     let (servers, clients) = (Authority::new(), Authority::new());

@@ -87,12 +87,13 @@ impl Agent {
             true => None,
         };
         let appender = Arc::new(log.appender().await?);
+        // What comes from here on waits in the sockets' queues until the threads run.
+        sockets.go().await?;
         shown.ready.store(true, Ordering::Release);
         let (counters, stopped) = (stats.clone(), stop.clone());
         let work = tokio::task::spawn_blocking(move || {
             umbra_capture::run(capture.config, bound.listeners, appender, counters, stopped)
         });
-        sockets.go().await;
         let admin = match early {
             Some(admin) => admin,
             // The agent before this one gives up its place.

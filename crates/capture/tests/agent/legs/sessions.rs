@@ -4,8 +4,13 @@ use std::sync::atomic::Ordering;
 
 use h2::server::Builder;
 
+use umbra_record::pb::Completeness;
+
 use super::server::{Http2Server, gate};
-use crate::agent::harness::until;
+use crate::agent::{
+    harness::until,
+    http2::{request, with_client},
+};
 
 #[test]
 fn more_streams_than_a_session_takes_go_over_several() {
@@ -71,4 +76,33 @@ fn who_finds_no_room_waits_for_it() {
     open();
     agent.end();
     server.all_ended();
+}
+
+/// A request whose client is still sending, while the upstream takes nobody, is written as
+/// it stands as soon as it is time: it holds back no Mark.
+#[test]
+fn a_request_that_waits_for_room_is_written_as_it_stands() {
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(0);
+    let server = Http2Server::with(builder, async |mut turn| turn.ok("never").await);
+    let agent = server.agent(|config| {
+        config.connect_timeout = std::time::Duration::from_secs(1);
+        config.open_after = std::time::Duration::from_millis(100);
+    });
+    // Now it is known that there is no room.
+    assert!(matches!(agent.connect().get("/first").status, 502 | 504));
+    let mut client = agent.connect();
+    client.send("POST /http1 HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nbeginning");
+    with_client(&agent, |sender| async {
+        let mut sender = sender.ready().await.unwrap();
+        let (response, mut stream) = sender.send_request(request("POST", "/http2"), false).unwrap();
+        stream.send_data("beginning".into(), false).unwrap();
+        assert_eq!(response.await.unwrap().status(), 504);
+    });
+    assert_eq!(client.answer().status, 504);
+    drop(client);
+    let ended = agent.end();
+    for path in ["/http1", "/http2"] {
+        assert_eq!(ended.request(path).completeness(), Completeness::Open, "{path}");
+    }
 }

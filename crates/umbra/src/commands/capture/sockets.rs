@@ -65,7 +65,7 @@ impl Sockets {
         stop: &CancellationToken,
     ) -> Result<Log, Failure> {
         if let (Some(other), Address::File(_)) = (&mut self.predecessor, &log.address) {
-            other.take_over().await;
+            other.take_over().await?;
             stop.run_until_cancelled(other.ended()).await;
         }
         Ok(Log::open(&log.address, log.options, Mode::Create).await?)
@@ -101,10 +101,11 @@ impl Sockets {
         self.predecessor.is_some()
     }
 
-    /// This agent accepts connections: the one before it may go.
-    pub(crate) async fn go(&mut self) {
-        if let Some(other) = &mut self.predecessor {
-            other.take_over().await;
+    /// This agent is about to accept connections: the one before it goes.
+    pub(crate) async fn go(&mut self) -> Result<(), Failure> {
+        match &mut self.predecessor {
+            Some(other) => other.take_over().await,
+            None => Ok(()),
         }
     }
 
