@@ -1,6 +1,8 @@
 """S8: pacing at fixed rates and at multiples of a recording, as the receiver sees it."""
 
+import ctypes
 import random
+import time
 
 from parts import Row, Spread, alternate
 from parts.arrivals import Arrivals, punctuality
@@ -15,6 +17,8 @@ LEAST = "the same"
 # takes its 180 s; GoReplay, which ends at about 950 a second, plays the short one.
 LONG = {"rate": 100, "seconds": 180}
 SHORT = {"rate": 500, "seconds": 20}
+
+PR_SET_TIMERSLACK = 29
 
 
 def run(bench):
@@ -75,10 +79,29 @@ def fixed_rates(bench, receiver):
         return side
 
     sides = {f"{rate}/s": at(rate) for rate in (100, 1_000, 10_000)}
-    samples = alternate(bench, sides, rounds=min(bench.rounds, 2), warm_up=False)
+    samples = alternate(bench, sides | {"machine": bare}, rounds=min(bench.rounds, 2), warm_up=False)
     for name in sides:
         found += rows(name, samples[name])
-    return found
+    values = lambda key: Spread([sample[key] for sample in samples["machine"]])
+    return [*found,
+            Row("the machine: a bare thread woken 1,000 times a second is late, p50", values("lag_p50_ms"), unit="ms",
+                samples=samples["machine"]),
+            Row("the machine: the same, p99", values("lag_p99_ms"), unit="ms")]
+
+
+def bare(seconds, rate=1_000):
+    """How well this machine keeps time: a thread that does nothing but sleep until an instant."""
+    # Back to the default at the end: what is started later would inherit it.
+    slack = lambda ns: ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, ns, 0, 0, 0)
+    slack(1)
+    late, begin = [], time.monotonic() + 0.01
+    for number in range(round(rate * seconds)):
+        due = begin + number / rate
+        time.sleep(max(0.0, due - time.monotonic()))
+        late.append((time.monotonic() - due) * 1e3)
+    slack(0)
+    late.sort()
+    return {"lag_p50_ms": late[len(late) // 2], "lag_p99_ms": late[len(late) * 99 // 100], "lag_max_ms": late[-1]}
 
 
 def drift(bench, receiver):
