@@ -36,7 +36,7 @@ def run(bench):
         return name
 
     # So long that as much again is measured as is left out.
-    seconds = WARM_S + bench.scaled(4)
+    seconds = WARM_S + bench.scaled(3)
 
     def umbra(count):
         address = f"kafka://{kafka.brokers}/{topic()}"

@@ -29,7 +29,7 @@ def run(bench):
     gor = bench.tmp / "requests.gor"
     make_gor(gor, [number * 10_000 for number in range(20_000)], lambda number: request(number, SIZE))
     samples = alternate(bench, sides(bench, target, kafka, logs, count, gor),
-                        rounds=min(bench.rounds, 4))
+                        rounds=min(bench.rounds, 3))
     return rows(samples)
 
 

@@ -15,7 +15,7 @@ def run(bench):
         count = total // size
         make_log(bench, log, requests=count, size=size)
         samples = []
-        for _ in range(1 if bench.quick else 3):
+        for _ in range(1 if bench.quick else 2):
             result, cost = replayed(bench, "--log", log, "--target", target.url, "--rate", "max")
             settled(result, count)
             samples.append(cost | {"per_second": count / result["duration_s"]})

@@ -56,7 +56,7 @@ def run(bench):
     found = []
     for pace, words in (("--speed 1", ("--speed", 1)), ("--rate max", ("--rate", "max"))):
         sides = {f"{kind} {name}": side(kind, name, *words) for kind, name in logs}
-        samples = alternate(bench, sides, rounds=min(bench.rounds, 4))
+        samples = alternate(bench, sides, rounds=min(bench.rounds, 3))
         goal = {"goal": 1000.0}
         for kind, log in (("file", "embedded log"), ("kafka", "Kafka")):
             for name, size in (("small", "10 MB"), ("large", f"{large / 1e9:.1f} GB")):
