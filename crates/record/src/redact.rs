@@ -4,6 +4,7 @@
 //! Putting sealed values back is `restore`; which rules there are is the user's.
 
 mod body;
+mod events;
 mod head;
 mod json;
 mod multipart;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use body::RedactedBody;
 pub use head::RedactedHead;
+pub use pairs::unescaped;
 pub use restore::{Restored, restore};
 
 use std::{collections::HashMap, fmt, sync::Arc};

@@ -1,10 +1,10 @@
-//! Secrets in the body of a message: JSON, forms, multipart. A compressed body is
-//! decoded first and stays so.
+//! Secrets in the body of a message: JSON, by itself or in events, forms, multipart. A
+//! compressed body is decoded first and stays so.
 
 use std::borrow::Cow;
 
 use super::{
-    Action, Compiled, Edit, Redaction, Secrets, head, json,
+    Action, Compiled, Edit, Redaction, Secrets, events, head, json,
     json::{Edited, Edits, Step},
     multipart,
     pairs::{self, Syntax},
@@ -29,6 +29,8 @@ pub struct RedactedBody {
 pub(super) enum Kind {
     Json,
     Form,
+    /// JSON in the data of server-sent events.
+    Events,
     /// With its boundary; empty: there is none, so that nobody can read it.
     Multipart(Vec<u8>),
 }
@@ -94,7 +96,7 @@ impl super::RedactedHead<'_> {
 impl Compiled {
     fn is_about(&self, kind: &Kind) -> bool {
         match kind {
-            Kind::Json => self.of.json,
+            Kind::Json | Kind::Events => self.of.json,
             Kind::Form => self.of.form,
             Kind::Multipart(_) => self.of.form || self.of.json,
         }
@@ -127,6 +129,9 @@ impl Compiled {
                 Some(Edit::Keep)
             }),
             Kind::Json => self.json(content, secrets),
+            Kind::Events => events::edit(content, |data| {
+                begins_like_json(data).then(|| self.json(data, secrets))
+            }),
         }
     }
 
@@ -223,7 +228,8 @@ fn is_json(media: &str) -> bool {
 }
 
 /// How to read a body. What begins like JSON is JSON, unless it surely is something
-/// else: many a server reads it so whatever is announced.
+/// else: many a server reads it so whatever is announced. So is a form what looks like
+/// one.
 pub(super) fn kind(headers: &dyn Fields, content: &[u8]) -> Option<Kind> {
     let lines: Vec<&[u8]> = fields::all(headers, "content-type").collect();
     let media: Vec<String> = lines.iter().map(|line| media_type(line)).collect();
@@ -236,11 +242,20 @@ pub(super) fn kind(headers: &dyn Fields, content: &[u8]) -> Option<Kind> {
     if begins_like_json(content) {
         return Some(Kind::Json);
     }
-    media.iter().any(|media| media == "application/x-www-form-urlencoded").then_some(Kind::Form)
+    if media.iter().any(|media| media == "text/event-stream") {
+        return Some(Kind::Events);
+    }
+    let is_form = |media: &String| media == "application/x-www-form-urlencoded";
+    (media.iter().any(is_form) || looks_like_form(content)).then_some(Kind::Form)
+}
+
+/// Pairs as a browser writes them: nothing in them but visible ASCII.
+fn looks_like_form(content: &[u8]) -> bool {
+    content.contains(&b'=') && content.iter().all(u8::is_ascii_graphic)
 }
 
 /// Also in UTF-16, of which nothing passes.
-fn begins_like_json(content: &[u8]) -> bool {
+pub(super) fn begins_like_json(content: &[u8]) -> bool {
     let wide = [&b"\xff\xfe"[..], b"\xfe\xff", b"{\0", b"[\0", b"\0{", b"\0["];
     let start = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content).trim_ascii_start();
     matches!(start.first(), Some(b'{' | b'[')) || wide.iter().any(|wide| content.starts_with(wide))

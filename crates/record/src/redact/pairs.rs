@@ -62,8 +62,8 @@ pub(super) fn edit(
     changed.then_some(out)
 }
 
-/// A name without percent-encoding and plus signs.
-fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
+/// A name or value of a form without its percent-encoding and plus signs.
+pub fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'%', b'+', name).is_none() {
         return Cow::Borrowed(name);
     }

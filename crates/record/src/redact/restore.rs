@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap};
 use bytes::Bytes;
 
 use super::{
-    Edit, body, head,
+    Edit, body, events, head,
     json::{self, Edits, Step},
     multipart,
     pairs::{self, Syntax},
@@ -131,6 +131,11 @@ impl Restorer {
         let in_json = self.values.keys().any(|(place, _)| place.starts_with("json:"));
         let text = match kind {
             body::Kind::Json => json::edit(&content, self).text,
+            body::Kind::Events => {
+                let edit =
+                    |data: &[u8]| body::begins_like_json(data).then(|| json::edit(data, self));
+                events::edit(&content, edit).text
+            }
             body::Kind::Form => {
                 let edit = |name: &[u8], value: &[u8]| self.edit(head::place("form", name), value);
                 pairs::edit(&content, Syntax::Form, edit).unwrap_or_else(|| content.to_vec())

@@ -351,6 +351,49 @@ fn later_parts_of_a_message_count_on() {
 }
 
 #[test]
+fn json_in_events_is_looked_at() {
+    let rules = redaction("keep", &["tokens=drop", "json:user.id=seal"]);
+    let headers: Headers = vec![("content-type", "text/event-stream; charset=utf-8")];
+    let stream = "\u{feff}data: {\"token\":\"s3cret-1\",\"n\":1}\n\n\
+        : {\"token\":\"said aloud\"}\r\nevent: x\r\nid: 7\r\ndata:{\"user\":\r\ndata: {\"id\":\r\n\
+        data:   \"s3cret-2\"}}\r\n\r\ndata: [DONE]\n\ndata: plain {\"token\":1}\n\n\
+        data: {\"user\":{\"id\":[\ndata: 1]}}\n";
+    let (mut sealer, opener) = sealer();
+    let (mut request, mut body) =
+        recorded(&rules, Some(&mut sealer), None, &headers, Some(stream.as_bytes()));
+    let kept = String::from_utf8(body.as_ref().unwrap()[0].to_vec()).unwrap();
+    let expected = "\u{feff}data: {\"n\":1}\n\n\
+        : {\"token\":\"said aloud\"}\r\nevent: x\r\nid: 7\r\ndata:{\"user\":\r\ndata: {\"id\":\r\n\
+        data:   \"umbra-sealed\"}}\r\n\r\ndata: [DONE]\n\ndata: plain {\"token\":1}\n\n\
+        data: {\"user\":{\"id\":\"umbra-sealed\"}}\ndata: \n";
+    assert_eq!(kept, expected);
+    restore(&mut request, &mut body, Some(&opener), false).unwrap();
+    let back = String::from_utf8(body.unwrap()[0].to_vec()).unwrap();
+    assert_eq!(back, stream.replace("\"token\":\"s3cret-1\",", "") + "data: \n");
+    // What does not parse is cut off, and so is what follows.
+    let broken = b"data: {\"a\":1,\ndata: \"password\":\"hal\n\ndata: {\"a\":2}\n\n";
+    let (_, body) = recorded(&rules, None, None, &headers, Some(broken));
+    assert_eq!(body.unwrap()[0], &b"data: {\"a\":1,\ndata: \"password\":"[..]);
+}
+
+#[test]
+fn forms_that_do_not_say_so_are_looked_at() {
+    let rules = redaction("keep", &["form:pin=drop"]);
+    for kind in [None, Some("text/plain"), Some("application/octet-stream")] {
+        let headers: Headers = kind.map(|kind| ("content-type", kind)).into_iter().collect();
+        for (body, kept) in [
+            ("pin=1234&a=b", "a=b"),
+            ("a=b&%70in=1234", "a=b"),
+            ("no form: pin=1234", "no form: pin=1234"),
+            ("cGluPTEyMzQ=", "cGluPTEyMzQ="),
+        ] {
+            let (_, body) = recorded(&rules, None, None, &headers, Some(body.as_bytes()));
+            assert_eq!(body.unwrap()[0], kept.as_bytes(), "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn rules_are_named_by_what_they_say() {
     let one = redaction("seal", &["header:X-A=drop", "json:users[].t=hash"]);
     assert_eq!(one.text(), ["header:x-a=drop", "json:users.*.t=hash", "credentials=seal"]);
