@@ -159,8 +159,11 @@ impl Sender {
         let version = outgoing.request.version();
         drop(outgoing);
         let (mut sent, downgraded) = self.transport.send(shadow, version).await;
-        if let Some(answer) = &mut sent.answer {
-            echo.remove_from(answer);
+        if let Some(answer) = sent.answer.take() {
+            match without(echo, answer).await {
+                Ok(answer) => sent.answer = Some(answer),
+                Err(fault) => sent.fault = Some(fault),
+            }
         }
         Outcome { restored, downgraded, ..sent.into() }
     }
@@ -173,6 +176,21 @@ impl Sender {
             Transport::Recorded(recorded) => recorded.probe().await,
         }
     }
+}
+
+/// The answer without what was unsealed for the request.
+async fn without(echo: Echo, mut answer: Answer) -> Result<Answer, Fault> {
+    if !echo.is_work(&answer) {
+        echo.remove_from(&mut answer);
+        return Ok(answer);
+    }
+    let done = tokio::task::spawn_blocking(move || {
+        echo.remove_from(&mut answer);
+        answer
+    });
+    done.await.map_err(|stopped| {
+        Fault::new(Class::Garbled, format!("taking sealed values out of the answer: {stopped}"))
+    })
 }
 
 impl Transport {

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use umbra_log::{Address, LogOptions, Mode};
 use umbra_record::{
     redact::{Action, Redaction, Rules, Secrets},
@@ -8,7 +7,6 @@ use umbra_record::{
 };
 
 use super::*;
-use crate::outcome::Answer;
 
 struct Scene {
     _directory: tempfile::TempDir,
@@ -144,46 +142,4 @@ async fn a_damaged_entry_or_value_is_said_so() {
     scene.log.table(TABLE).await.unwrap().put("k", b"nonsense").await.unwrap();
     let again = scene.seals(Some(&ours), Closed::Stop).await;
     assert!(said(&again.prepare(&outgoing.request.sealed).await.unwrap_err()).contains("damaged"));
-}
-
-#[test]
-fn what_a_shadow_quotes_is_taken_out_again() {
-    let mut sealer = Sealer::new(Arc::new(DataKey::generate("k".to_owned()).unwrap())).unwrap();
-    let mut opener = Opener::default();
-    opener.add(sealer.key());
-    let seal = |sealer: &mut Sealer, place: &str, value: &str| {
-        sealer.seal(&[7; 16], place.to_owned(), 0, value.as_bytes())
-    };
-    let request = pb::Request {
-        id: vec![7; 16].into(),
-        sealed: vec![
-            seal(&mut sealer, "header:authorization", "Bearer abcdefgh"),
-            seal(&mut sealer, "header:cookie", "sid=12345678; theme=dark"),
-            seal(&mut sealer, "query:pin", "1234"),
-        ],
-        ..pb::Request::default()
-    };
-    let field = |value: &str| pb::Header { name: "x".into(), value: value.to_owned().into() };
-    let body = r#"{"auth":"Bearer abcdefgh","token":"abcdefgh","sid":"12345678","pin":1234}"#;
-    let mut answer = Answer {
-        status: 200,
-        reason: Bytes::new(),
-        version: pb::Version::Http11,
-        headers: vec![field("abcdefgh abcdefgh"), field("dark")],
-        body: Some(body.into()),
-        trailers: vec![field("12345678")],
-        body_length: body.len() as u64,
-        body_hash: None,
-        complete: true,
-        head_after: Duration::ZERO,
-        first_byte_after: None,
-        end_after: Duration::ZERO,
-    };
-    Echo::of(&request, &opener).remove_from(&mut answer);
-    let values = |fields: &[pb::Header]| fields.iter().map(|f| f.value.clone()).collect::<Vec<_>>();
-    assert_eq!(values(&answer.headers), ["umbra-sealed umbra-sealed", "dark"]);
-    assert_eq!(values(&answer.trailers), ["umbra-sealed"]);
-    let without =
-        r#"{"auth":"umbra-sealed","token":"umbra-sealed","sid":"umbra-sealed","pin":1234}"#;
-    assert_eq!(answer.body.as_deref(), Some(without.as_bytes()));
 }

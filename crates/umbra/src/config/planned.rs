@@ -3,9 +3,9 @@
 //! were written, so that `--rate 100` and `--rate 6000/m` are the same. Where the log
 //! is, how results look, timeouts and the like are not part of it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use umbra_record::hash;
+use umbra_record::redact::HashKey;
 use umbra_replay::{Baseline, Closed, Config, Late, Order, Pace, Protocol, Target};
 
 use crate::settings::{Settings, values};
@@ -28,6 +28,11 @@ const RULES: &[&str] = &[
     "min-size",
     "max-size",
 ];
+
+/// What a guess at a header's value costs: 2^15 rounds of scrypt (RFC 7914) with blocks
+/// of 8, 32 MiB and about a tenth of a second.
+const LOG_ROUNDS: u8 = 15;
+const BLOCKS: u32 = 8;
 
 /// Each setting's name and values.
 pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<String>)> {
@@ -67,7 +72,9 @@ pub(super) fn planned(settings: &Settings, config: &Config) -> Vec<(String, Vec<
         }
         all.extend(compare.noise.iter().map(|name| ("noise", vec![name.clone()])));
     }
-    let mut targets: Vec<String> = config.targets.iter().map(target).collect();
+    let mut tags = Tags { job: &config.job, keys: HashMap::new() };
+    let mut targets: Vec<String> =
+        config.targets.iter().map(|one| target(one, &mut tags)).collect();
     targets.sort();
     all.push(("target", targets));
     all.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
@@ -125,17 +132,47 @@ fn late(late: Late) -> String {
     }
 }
 
-/// What is sent to it. Headers it is given may be secret: of their values only a hash
-/// is stored.
-fn target(target: &Target) -> String {
+/// What stands for the values of headers that a target is given, which may be secret.
+/// Every replica has to come to the same, and has no secret but the values themselves: so
+/// it is the slow hash that keeps whoever reads the plan from trying what they may be,
+/// and the job's name that makes tables of one job useless for others. A value with
+/// little to guess, such as a short password, is found all the same.
+struct Tags<'a> {
+    job: &'a str,
+    /// By value: many targets are given the same.
+    keys: HashMap<Vec<u8>, HashKey>,
+}
+
+impl Tags<'_> {
+    fn of(&mut self, target: &str, header: &str, value: &[u8]) -> String {
+        let key = self.keys.entry(value.to_vec()).or_insert_with(|| {
+            let salt = format!("umbra plan\0{}", self.job);
+            let mut key = [0; 32];
+            scrypt::Params::new(LOG_ROUNDS, BLOCKS, 1, key.len())
+                .map_err(|error| error.to_string())
+                .and_then(|params| {
+                    scrypt::scrypt(value, salt.as_bytes(), &params, &mut key)
+                        .map_err(|error| error.to_string())
+                })
+                .expect("parameters and length are constants that scrypt takes");
+            HashKey::new(&key)
+        });
+        // Two targets that are given the same do not show it.
+        let tag = key.tag("plan", format!("{target}\0{header}").as_bytes());
+        format!("scrypt-{:032x}", u128::from_be_bytes(tag))
+    }
+}
+
+/// What is sent to it.
+fn target(target: &Target, tags: &mut Tags<'_>) -> String {
     let mut text = format!("{}={}", target.name, target.url);
     if target.percent < 100.0 {
         text.push_str(&format!(",percent={}", target.percent));
     }
     text.push_str(&format!(",shadow-host={}", target.shadow_host));
     for (name, value) in &target.set_headers {
-        let hash = u128::from_be_bytes(hash::of(value.as_bytes()));
-        text.push_str(&format!(",set-header={name}:xxh3-{hash:032x}"));
+        let tag = tags.of(&target.name, name.as_str(), value.as_bytes());
+        text.push_str(&format!(",set-header={name}:{tag}"));
     }
     let mut removed: Vec<&str> = target.remove_headers.iter().map(|name| name.as_str()).collect();
     removed.sort_unstable();

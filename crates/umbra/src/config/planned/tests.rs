@@ -49,7 +49,7 @@ fn what_means_something_else_differs() {
     differ("--writes|skip", "--writes|send");
     differ("--method|GET", "--skip-method|GET");
     differ("--order|free", "--order|connection");
-    differ("--set-header|a: 1", "--set-header|a: 2");
+    differ("--job|j|--set-header|a: 1", "--job|j|--set-header|a: 2");
     differ("--target|http://b", "--target|http://c");
     differ("--http1", "--http2");
     differ("--http1", "--grace|60s");
@@ -66,11 +66,22 @@ fn a_target_is_the_same_however_its_options_are_said() {
 
 #[test]
 fn secrets_are_not_stored() {
-    let stored = settings(
-        "--target|v2=http://a,set-header=x-key:hunter2|--set-header|Authorization: Bearer hunter2",
-    );
-    let text = format!("{stored:?}");
+    let flags = "--target|v2=http://a,set-header=x-key:hunter2|\
+        --target|v3=http://b,set-header=x-key:hunter2|--set-header|Authorization: Bearer hunter2";
+    let stored = |job: &str| settings(&format!("--job|{job}|{flags}"));
+    let text = format!("{:?}", stored("one"));
     assert!(!text.contains("hunter2"), "{text}");
-    assert!(text.contains("set-header=authorization:xxh3-"), "{text}");
-    assert!(text.contains("set-header=x-key:xxh3-"), "{text}");
+    assert!(text.contains("set-header=authorization:scrypt-"), "{text}");
+    // A fast hash can be tried, and one of few bytes computed back.
+    let fast = u128::from_be_bytes(umbra_record::hash::of(b"hunter2"));
+    assert!(!text.contains(&format!("{fast:032x}")), "{text}");
+    // Replicas come to the same; other jobs, headers and targets to something else.
+    assert_eq!(stored("one"), stored("one"));
+    let tags = |stored: &[(String, Vec<String>)]| -> std::collections::BTreeSet<String> {
+        let text = format!("{stored:?}");
+        text.split("scrypt-").skip(1).map(|tag| tag[..32].to_owned()).collect()
+    };
+    let (one, other) = (tags(&stored("one")), tags(&stored("other")));
+    assert_eq!((one.len(), other.len()), (4, 4), "{text}");
+    assert!(one.is_disjoint(&other));
 }
