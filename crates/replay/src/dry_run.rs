@@ -1,10 +1,10 @@
 //! What a replay would do: reads the window as the job would, sends nothing, stores
 //! nothing. What only sending can tell is not foreseen: targets that are down, sends
-//! that come too late, bodies whose parts are missing.
+//! that come too late, bodies whose parts are missing, or end beyond the window.
 
 mod cut;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -16,10 +16,11 @@ use umbra_record::{
 };
 
 use crate::{
+    assembly::Id,
     clock::TimeBase,
     config::Config,
     error::ReplayError,
-    pipeline::{READ_AHEAD_RECORDS, is_safe, refusal},
+    pipeline::{READ_AHEAD_RECORDS, id_of, is_safe, refusal},
     plan::resolve,
     production::Production,
     report::{Gaps, rfc3339},
@@ -35,6 +36,9 @@ const MAX_ROWS: usize = 1000;
 
 /// The row that sums up.
 const OTHERS: &str = "(others)";
+
+/// Most requests whose ends are waited for; what those of more have sealed is not told.
+const MAX_OPEN: usize = 100_000;
 
 /// What a replay would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -210,6 +214,8 @@ struct Dry<'a> {
     found: DryRun,
     /// Values that were sealed, by data key.
     keys: BTreeMap<String, u64>,
+    /// Requests that were written open, and which rows take them.
+    open: HashMap<Id, Vec<bool>>,
     /// Everything was read once; now the cut passes are looked at.
     again: bool,
 }
@@ -256,6 +262,7 @@ impl<'a> Dry<'a> {
                 ..DryRun::default()
             },
             keys: BTreeMap::new(),
+            open: HashMap::new(),
             again: false,
         })
     }
@@ -322,6 +329,7 @@ impl<'a> Dry<'a> {
                 }
             }
             Some(Body::Request(_)) => self.found.outside += u64::from(!self.again),
+            Some(Body::Part(part)) if !self.again => self.on_part(&part),
             Some(Body::Gap(gap)) if self.window.touches(gap.from_ns, gap.to_ns) => {
                 self.found.gaps.requests += if self.again { 0 } else { gap.requests };
             }
@@ -340,19 +348,41 @@ impl<'a> Dry<'a> {
         let (first, last) = found.span.unwrap_or((u64::MAX, 0));
         found.span = Some((first.min(request.start_ns), last.max(request.start_ns)));
         count(&mut found.hosts, &String::from_utf8_lossy(&request.authority), 1);
-        for value in &request.sealed {
-            count(&mut self.keys, &value.key_id, 1);
-        }
+        let mut takes = Vec::with_capacity(self.rows.len());
         for row in &mut self.rows {
             row.found.production |= row.production.is_hit(&request.upstream);
-            match refusal(request, self.config.writes, &row.share) {
-                None => {
-                    row.whole.take(request.start_ns, write(request));
-                    for value in &request.sealed {
-                        count(&mut row.sealed, &value.key_id, 1);
-                    }
-                }
+            let refused = refusal(request, self.config.writes, &row.share);
+            match &refused {
+                None => row.whole.take(request.start_ns, write(request)),
                 Some(why) => count(&mut row.found.skipped, why.label(), 1),
+            }
+            takes.push(refused.is_none());
+        }
+        self.sealed(&request.sealed, &takes);
+        let is_open = request.completeness == pb::Completeness::Open as i32;
+        if is_open && self.open.len() < MAX_OPEN {
+            self.open.insert(id_of(&request.id), takes);
+        }
+    }
+
+    /// The end of a request that was written open tells what was sealed behind its head.
+    fn on_part(&mut self, part: &pb::BodyPart) {
+        if !part.last && !part.aborted {
+            return;
+        }
+        let Some(takes) = self.open.remove(&id_of(&part.id)) else { return };
+        // One that was broken off is not sent.
+        if part.last || part.completeness == pb::Completeness::Truncated as i32 {
+            self.sealed(&part.sealed, &takes);
+        }
+    }
+
+    /// Counts values of a request that these rows take.
+    fn sealed(&mut self, sealed: &[pb::Sealed], takes: &[bool]) {
+        for value in sealed {
+            count(&mut self.keys, &value.key_id, 1);
+            for (row, _) in self.rows.iter_mut().zip(takes).filter(|(_, takes)| **takes) {
+                count(&mut row.sealed, &value.key_id, 1);
             }
         }
     }

@@ -58,6 +58,8 @@ struct Line<'a> {
     sent_as: String,
     path: String,
     query: Option<String>,
+    /// Names what was taken out of it; empty: nothing.
+    rule_set: String,
     class: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     detail: &'a str,
@@ -120,6 +122,7 @@ impl<'a> Line<'a> {
             sent_as: lossy(sent.sent_as),
             path: lossy(&request.path),
             query: request.query.as_deref().map(lossy),
+            rule_set: hex(&request.rule_set),
             class: outcome.class.label(),
             detail: &outcome.detail,
             latency_ms: outcome.latency.as_secs_f64() * 1000.0,

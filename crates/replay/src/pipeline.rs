@@ -51,7 +51,7 @@ use course::Course;
 use ends::Partition;
 use handover::Settled;
 use hold::Down;
-pub(crate) use intake::{is_safe, refusal};
+pub(crate) use intake::{id_of, is_safe, refusal};
 use judging::{Answers, Hearing, Judging};
 use room::Held;
 pub(crate) use room::{READ_AHEAD_RECORDS, Room};

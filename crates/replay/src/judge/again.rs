@@ -4,8 +4,11 @@
 //! Both are read once, side by side: so many outcomes at a time, and the part of the log
 //! in which their answers are. Memory is bounded by that many, whatever the job's size.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -21,7 +24,7 @@ use umbra_record::{
     pb::{self, record::Body},
 };
 
-use super::{At, Baseline, Case, Compare, Compared, Expected, Facts, Judge, Side};
+use super::{At, Baseline, Case, Compare, Compared, Expected, Facts, Judge, Redacted, Side};
 use crate::{
     clock::nanos,
     error::ReplayError,
@@ -64,6 +67,8 @@ struct Line {
     sent_as: String,
     path: String,
     query: Option<String>,
+    /// Older files do not say it.
+    rule_set: Option<String>,
     class: String,
     answer: Option<AnswerLine>,
 }
@@ -164,11 +169,15 @@ struct Bench {
     judges: BTreeMap<String, Arc<Judge>>,
     /// Rules of redaction, as marks have them.
     redacted: Vec<Vec<String>>,
+    /// Which they are.
+    known: Redacted,
 }
 
 impl Bench {
     fn new(compare: Arc<Compare>) -> Self {
-        Self { compare, stats: Stats::new(), judges: BTreeMap::new(), redacted: Vec::new() }
+        let known = Redacted::new(&compare.rules);
+        let (stats, judges) = (Stats::new(), BTreeMap::new());
+        Self { compare, stats, judges, redacted: Vec::new(), known }
     }
 
     fn of(&mut self, target: &str) -> Arc<Judge> {
@@ -200,12 +209,14 @@ impl Bench {
     ) -> Result<(), ReplayError> {
         match self.compare.baseline.clone() {
             Baseline::Recorded => {
-                let answers = answers(&groups, log, self).await?;
+                let answers = look(&groups, log, self, true).await?;
                 for (at, group) in groups {
                     self.judge_group(at, &group, answers.get(&at));
                 }
             }
             Baseline::Target(name) => {
+                // What was redacted is said in the log, whatever is compared.
+                look(&groups, log, self, false).await?;
                 // The others of a request are told at the same time, or just after.
                 for (at, group) in groups {
                     let whole = group.iter().any(|line| line.target == name) && group.len() > 1;
@@ -250,21 +261,28 @@ impl Bench {
     }
 }
 
-/// Production's answers to these requests.
-async fn answers(
+/// Finds out what was taken out of these requests, and production's answers to them, if
+/// those are wanted.
+async fn look(
     groups: &BTreeMap<At, Group>,
     log: &Log,
     bench: &mut Bench,
+    wants_answers: bool,
 ) -> Result<HashMap<At, pb::Response>, ReplayError> {
     let mut wanted: HashMap<String, At> = HashMap::new();
     let mut spans: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut unknown: HashSet<Option<Vec<u8>>> = HashSet::new();
     for (at, line) in groups.iter().filter_map(|(at, group)| Some((at, group.first()?))) {
-        wanted.insert(line.id.clone(), *at);
+        if wants_answers {
+            wanted.insert(line.id.clone(), *at);
+        }
+        unknown.insert(line.rule_set.as_deref().map(unhex));
         let span = spans.entry(at.0).or_insert((at.1, at.1));
         *span = (span.0.min(at.1), span.1.max(at.1));
     }
     let mut found = HashMap::new();
-    if spans.is_empty() {
+    unknown.retain(|set| !bench.knows(set.as_deref()));
+    if spans.is_empty() || (wanted.is_empty() && unknown.is_empty()) {
         return Ok(found);
     }
     let starts = spans.iter().map(|(partition, (first, _))| (*partition, *first)).collect();
@@ -272,7 +290,7 @@ async fn answers(
         log.tail(TailOptions { start: Start::At(starts), ..TailOptions::default() }).await?;
     // When the last of these requests was captured, once it has been met.
     let mut last: BTreeMap<u32, u64> = BTreeMap::new();
-    while !spans.is_empty() && found.len() < wanted.len() {
+    while !spans.is_empty() && (found.len() < wanted.len() || !unknown.is_empty()) {
         let done = match tail.next().await? {
             Event::Delivery(delivery) => {
                 let (partition, offset, time) =
@@ -284,7 +302,10 @@ async fn answers(
                                 found.insert(*at, response);
                             }
                         }
-                        Some(Body::Mark(mark)) => bench.learn(&mark),
+                        Some(Body::Mark(mark)) => {
+                            bench.learn(&mark);
+                            unknown.retain(|set| !bench.knows(set.as_deref()));
+                        }
                         _ => {}
                     }
                 }
@@ -317,8 +338,21 @@ async fn answers(
 }
 
 impl Bench {
+    /// Whether it is known what was taken out under this name. Where none is told, any
+    /// rules are taken for all there are.
+    fn knows(&mut self, set: Option<&[u8]>) -> bool {
+        match set {
+            Some(set) => {
+                self.known.recognise(set);
+                self.known.knows(set)
+            }
+            None => !self.redacted.is_empty(),
+        }
+    }
+
     fn learn(&mut self, mark: &pb::Mark) {
         if !mark.rules.is_empty() && !self.redacted.contains(&mark.rules) {
+            self.known.learn(&mark.rules);
             self.redacted.push(mark.rules.clone());
             self.judges.values().for_each(|judge| judge.learn_redaction(&mark.rules));
         }
@@ -335,7 +369,7 @@ impl Line {
             path: self.path.clone(),
             query: self.query.clone().unwrap_or_default(),
             start_ns: start.map_or(0, |at| u64::try_from(at.as_nanosecond()).unwrap_or(0)),
-            rule_set: bytes::Bytes::new(),
+            rule_set: self.rule_set.as_deref().map(unhex).unwrap_or_default().into(),
             again: false,
             authority: self.authority.clone().into_bytes().into(),
         }

@@ -406,7 +406,7 @@ pub(crate) fn is_safe(method: &[u8]) -> bool {
 }
 
 /// 16 bytes, as `decode` has checked.
-pub(super) fn id_of(bytes: &[u8]) -> Id {
+pub(crate) fn id_of(bytes: &[u8]) -> Id {
     let mut id = [0; 16];
     let n = bytes.len().min(16);
     id[..n].copy_from_slice(&bytes[..n]);

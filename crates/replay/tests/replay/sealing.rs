@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use umbra_record::{
-    pb,
+    pb::{self, record::Body},
     redact::{Action, Redaction, Rules, Secrets},
     seal::{DataKey, Sealer, TABLE, wrap::Identities},
 };
@@ -135,4 +135,42 @@ async fn without_its_key_a_replay_stops_before_it_sends_or_goes_on_without() {
     let told =
         stopped(sealed.recording.try_replay(job("erased", sealed.unsealing(Closed::Stop))).await);
     assert!(told.contains("erased"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sealed_behind_a_head_is_foreseen() {
+    let mut sealed = Sealed::new().await;
+    let shadow = Shadow::ok().await;
+    // One that was received whole, and one that was broken off.
+    for (number, last) in [(0, true), (1, false)] {
+        let at = THEN + SECOND;
+        let mut request = sealed.recording.make("open", at, number, 0);
+        request.completeness = pb::Completeness::Open as i32;
+        let id = request.id.clone();
+        sealed.recording.request(request);
+        let value = sealed.sealer.seal(&id, "json:/a".to_owned(), 0, b"\"behind\"");
+        let completeness = match last {
+            true => pb::Completeness::Complete,
+            false => pb::Completeness::Aborted,
+        };
+        let part = pb::BodyPart {
+            id,
+            data: r#"{"a":"umbra-sealed"}"#.into(),
+            last,
+            aborted: !last,
+            completeness: completeness as i32,
+            sealed: vec![value],
+            ..pb::BodyPart::default()
+        };
+        sealed.recording.append(number as u32, at, Body::Part(part));
+    }
+    sealed.recording.flush().await;
+    let mut job = config("behind", &[&shadow]);
+    job.unsealing = sealed.unsealing(Closed::Stop);
+    let foreseen =
+        dry_run(&job, &sealed.recording.log, CancellationToken::new()).await.unwrap().unwrap();
+    let report = sealed.recording.replay(job).await;
+    assert_eq!((foreseen.targets["t0"].unsealed, report.targets["t0"].unsealed), (21, 21));
+    assert_eq!(foreseen.keys["2026-11-22.k"].values, 21);
+    assert!(shadow.seen().iter().any(|one| one.body == br#"{"a":"behind"}"#));
 }
