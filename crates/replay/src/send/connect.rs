@@ -80,7 +80,12 @@ impl Connector {
         match timeout_at(deadline, connector.connect(name.clone(), tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
             Ok(Err(e)) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-                Err(Fault::new(Class::Tls, format!("TLS handshake: {e}")))
+                let hint = if is_of_another_version(&e) {
+                    "; the target speaks another version of HTTP: --http1 or --http2 says which"
+                } else {
+                    ""
+                };
+                Err(Fault::new(Class::Tls, format!("TLS handshake: {e}{hint}")))
             }
             Ok(Err(e)) => Err(Fault::new(Class::Reset, format!("during the TLS handshake: {e}"))),
             Err(_) => Err(self.too_late("TLS handshake")),
@@ -132,6 +137,15 @@ impl Connector {
         let (host, port, timeout) = (&self.host, self.port, self.timeout);
         Fault::new(Class::Refused, format!("no {what} to {host}:{port} within {timeout:?}"))
     }
+}
+
+/// The server takes none of the protocols it was offered (RFC 7301 section 3.2).
+fn is_of_another_version(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        tls,
+        Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol))
+    )
 }
 
 impl Stream {

@@ -35,7 +35,9 @@ async fn a_request_goes_with_the_version_it_was_recorded_with() {
         assert_eq!((version(&outcome), outcome.downgraded), (pb::Version::Http2, false));
     }
     // Of a connection that had spoken HTTP/1 to production, to the same target.
-    assert_ne!(sender.send(get("/")).await.class, Class::Answered);
+    let outcome = sender.send(get("/")).await;
+    assert_eq!(outcome.class, Class::Garbled, "{}", outcome.detail);
+    assert!(outcome.detail.contains("--http2"), "{}", outcome.detail);
 
     // Who speaks no HTTP/2 never sees a request that is not HTTP/1.1.
     let sender = Sender::new(&recorded(&format!("http://{}", one.address)), "job").unwrap();
@@ -178,6 +180,18 @@ async fn a_server_that_offers_no_http2_gets_http1() {
     let strict = Target { protocol: Protocol::Http2, ..target };
     let outcome = Sender::new(&strict, "job").unwrap().send(get("/")).await;
     assert_eq!((outcome.class, outcome.written), (Class::Tls, false));
+}
+
+#[tokio::test]
+async fn a_server_that_offers_http2_alone_is_said_so() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (_, _task) = tls_shadow(listener, authority.server("new.internal", &[b"h2"]));
+    let target = Target { tls: authority.client("new.internal"), ..recorded(&url) };
+    let outcome = Sender::new(&target, "job").unwrap().send(get("/")).await;
+    assert_eq!((outcome.class, outcome.written), (Class::Tls, false), "{}", outcome.detail);
+    assert!(outcome.detail.contains("--http2"), "{}", outcome.detail);
 }
 
 #[test]

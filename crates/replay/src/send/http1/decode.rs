@@ -258,7 +258,16 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
         }
         result => result,
     }
-    .map_err(|e| parse_fault("head", e))
+    .map_err(|e| match is_http2(buffer) {
+        true => Fault::new(Class::Garbled, "the target speaks HTTP/2 alone: --http2 sends so"),
+        false => parse_fault("head", e),
+    })
+}
+
+/// A frame with which a server begins or refuses an HTTP/2 connection: SETTINGS or
+/// GOAWAY, of no stream.
+fn is_http2(buffer: &[u8]) -> bool {
+    matches!(buffer, [0, 0..=0x40, _, 4 | 7, 0, 0, 0, 0, 0, ..])
 }
 
 fn parse_head_into<'b>(
