@@ -159,3 +159,47 @@ fn on_one_machine_nothing_needs_to_be_said() {
     assert_eq!(message.header_text("authorization").unwrap(), "Bearer s3cret-token");
     assert!(!ended.stderr.contains("s3cret"));
 }
+
+#[test]
+fn a_sink_seals_what_a_mesh_mirrors_to_it() {
+    let log = TestLog::file();
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("ours");
+    let recipient = new_key(&key);
+    let sink = Umbra::new("capture")
+        .flag("listen", "127.0.0.1:0")
+        .flag("sink", "envoy")
+        .flag("log", log.arg())
+        .flag("output", "json")
+        .flag("credentials", "seal")
+        .flag("seal-to", &recipient)
+        .flag("redact", "query:pin=seal")
+        .flag("redact", "json:card=seal")
+        .start();
+    // As Envoy mirrors it.
+    let mirrored = REQUEST.replace(
+        "Host: shop\r\n",
+        "host: shop-shadow\r\nx-envoy-internal: true\r\n\
+        x-envoy-original-path: /old?pin=4711-4711\r\nx-forwarded-for: 203.0.113.7,10.0.0.1\r\n",
+    );
+    let answer = Client::connect(sink.listen()).call(format!("{mirrored}{BODY}").as_bytes());
+    assert_eq!(answer.status(), 202);
+    let ended = sink.stop();
+    assert_eq!((ended.code, &ended.json()["recorded"]), (Some(0), &1.into()), "{}", ended.stderr);
+    let cat = Umbra::new("log cat").arg(log.arg()).flag("output", "json").run();
+    assert!(cat.stdout.contains("umbra-sealed"), "{}", cat.stdout);
+    for secret in ["s3cret", "4711-4711"] {
+        assert!(!cat.stdout.contains(secret), "{}", cat.stdout);
+    }
+
+    let shadow = Shadow::start(Manner::Answer(200));
+    let scene = Scene { log: &log, key: key.to_str().unwrap().to_owned() };
+    let result = scene.with_key("mirrored", &shadow).result();
+    assert_eq!(result["targets"]["shadow"]["unsealed"], 4, "{result}");
+    let message = shadow.arrivals().pop().unwrap().message;
+    assert!(message.start.contains("/p?pin=4711-4711&a=b "), "{}", message.start);
+    assert_eq!(message.header_text("host").unwrap(), "shop-shadow");
+    assert_eq!(message.header_text("authorization").unwrap(), "Bearer s3cret-token");
+    assert_eq!(message.header_text("cookie").unwrap(), "sid=s3cret-session; theme=dark");
+    assert_eq!(message.text(), BODY);
+}

@@ -357,3 +357,5 @@ fn row(run: &Run, target: &Known, span: &Span) -> Partition {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::sum_up;

@@ -74,4 +74,6 @@ fn pace(told: Option<&pb::Pace>) -> bool {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use umbra_record::pb::{self, job_entry::Entry, job_steer::Action};
 
 use super::{
     book::{Book, CANCELLED},
-    planned_pace, sums, targets,
+    planned_pace, steer, sums, targets,
 };
 
 fn entry(job: &str, entry: Entry) -> Vec<u8> {
@@ -118,4 +118,16 @@ fn sums_are_of_all_partitions_whoever_read_them() {
     assert_eq!(sums::of(run, "b", &group(&[(2, 5)])).sent, 5);
     let without = sums::of(run, "a", &GroupState::default());
     assert_eq!(without.sent, 10 + 20 + 1000, "without notes, what was told");
+}
+
+/// What an operator is shown of any journal.
+pub(crate) fn sum_up(entries: &[Vec<u8>]) {
+    let book = book(entries);
+    for (name, run) in book.jobs() {
+        let _ = (planned_pace(&run.plan), book.runs(name).count());
+        run.pace.as_ref().map(steer::in_words);
+        for target in targets(&run.plan).iter().map(String::as_str).chain(["", "a"]) {
+            sums::of(run, target, &GroupState::default());
+        }
+    }
 }

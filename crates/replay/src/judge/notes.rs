@@ -2,6 +2,9 @@
 //! judged since it told last in the journal `verdicts` beside the log, and the whole is
 //! the sum. Counts that were not told when a process was killed are lost, and only they.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
@@ -22,8 +25,11 @@ use crate::plan::Planned;
 pub(crate) const JOURNAL: &str = "verdicts";
 /// Largest piece: entries of a journal are small.
 const PIECE: usize = 512 << 10;
-/// Largest state that is put together.
+/// Most bytes of states that are being put together: what a writer left behind that died
+/// meanwhile goes first.
 const MAX_STATE: usize = 256 << 20;
+/// Most of them.
+const MAX_OPEN: usize = 1000;
 
 /// Pause after the journal could not be read or written.
 pub(super) const AGAIN: Duration = Duration::from_millis(300);
@@ -181,8 +187,13 @@ impl Heard {
             self.whole.insert(key);
             return Some(whole);
         }
-        if whole.state.len() <= MAX_STATE {
-            self.open.insert(key, whole);
+        self.open.insert(key, whole);
+        let bytes = |open: &BTreeMap<_, pb::VerdictNote>| -> usize {
+            open.values().map(|note| note.state.len()).sum()
+        };
+        // Ids of members begin with the time of their start.
+        while self.open.len() > MAX_OPEN || bytes(&self.open) > MAX_STATE {
+            self.open.pop_first();
         }
         None
     }
