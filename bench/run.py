@@ -82,12 +82,16 @@ def run(args, names):
     results = {"started": started.isoformat(timespec="seconds"), "quick": args.quick,
                "umbra": describe_umbra(args.umbra), "versions": versions(), "machine": machine(), "cases": []}
     output = args.output or ROOT / "bench/results" / started.strftime("%Y-%m-%d-%H%M-bench.json")
+    busy = os.getloadavg()[0]
+    if busy > os.cpu_count() / 2:
+        print(f"scripts/bench: something else is running (load average {busy:.1f}): expect wide spreads", file=sys.stderr)
     for name in names:
         results["cases"].append(run_case(args, name))
         results["ended"] = datetime.datetime.now().isoformat(timespec="seconds")
         output.write_text(json.dumps(results, indent=1, default=str) + "\n")  # What is done is kept.
     print_table(results, args.markdown)
-    print(f"\nraw results: {os.path.relpath(output)}")
+    took = (datetime.datetime.now() - started).total_seconds()
+    print(f"\n{took / 60:.1f} min; raw results: {os.path.relpath(output)}")
     return 1 if any("failed" in case for case in results["cases"]) else 0
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from parts import Row
+from parts import Row, Spread
 from parts.bench import Failed
 
 TITLE = "20 MiB upload with everything behind the tee frozen / the healthy time"
@@ -64,9 +64,11 @@ def run(bench):
         bench.say(f"round {number + 1}/{bench.rounds}: best healthy -> worst frozen: {brief}")
 
     def row(part, what, **bounds):
-        # Median against median of each round: a single upload of 50 ms is noise.
+        # A single upload of 50 ms is noise: the median of all against the median of all, with the
+        # rounds' own ratios as the spread.
         values = [middle(slow) / middle(quick) for slow, quick in zip(frozen[part.name], healthy[part.name])]
-        return Row(what, values, samples={"healthy_s": healthy[part.name], "frozen_s": frozen[part.name]}, **bounds)
+        pooled = middle(sum(frozen[part.name], [])) / middle(sum(healthy[part.name], []))
+        return Row(what, Spread(values, pooled), samples={"healthy_s": healthy[part.name], "frozen_s": frozen[part.name]}, **bounds)
 
     rows = [
         row(spooled, "upload, Kafka frozen (spool on disk) / healthy", goal=1.1),

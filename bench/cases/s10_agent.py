@@ -54,18 +54,17 @@ def idle(bench, upstream, kafka):
     count = min(count, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1000) // 2)
     values = {}
     for part in (agent, nginx):
-        wrk(bench, part.url, 1)  # What is allocated once is not charged to the connections.
-        time.sleep(1.5)
-        before = part.rss()
-        connections = []
+        connections, at = [], []
         try:
-            for _ in range(count):
-                connections.append(one_request(part.port))
-            time.sleep(1.0)
-            values[part.name] = (part.rss() - before) / count / 1e3
+            # From a fifth to all of them: what is allocated once is not charged to the connections.
+            for goal in (count // 5, count):
+                connections += [one_request(part.port) for _ in range(goal - len(connections))]
+                time.sleep(2.0)
+                at.append(part.rss())
         finally:
             for each in connections:
                 each.close()
+        values[part.name] = (at[1] - at[0]) / (count - count // 5) / 1e3
         bench.say(f"{part.name}: {values[part.name]:.2f} KB for each of {count} idle connections")
     bench.complete(agent)
     return [

@@ -6,13 +6,15 @@ import statistics
 
 @dataclasses.dataclass
 class Spread:
-    """The median of some values, with the lowest and the highest."""
+    """The median of some values, with the lowest and the highest. `pooled` stands for the median
+    where it is known better than from the values of the rounds."""
 
     values: list
+    pooled: float = None
 
     @property
     def median(self):
-        return statistics.median(self.values)
+        return statistics.median(self.values) if self.pooled is None else self.pooled
 
     @property
     def low(self):
