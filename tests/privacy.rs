@@ -1,4 +1,5 @@
-//! Secrets that are sent through an agent are in nothing it leaves behind.
+//! Secrets that are sent through an agent are in nothing it leaves behind, and in nothing
+//! that a replay leaves which puts them back.
 
 use std::{
     fs,
@@ -165,4 +166,99 @@ fn no_secret_is_in_a_topic_or_in_a_spool() {
     let keys = kcat::consume(&format!("{}.keys", log.arg()));
     assert_eq!(keys.len(), 1, "one key, of today");
     assert!(keys[0].value.windows(9).any(|at| at == b"age-encry"));
+}
+
+/// Says all it was sent, in its head and in its body, as no shadow should.
+fn parrot() -> Api {
+    Api::start(|request| {
+        let field = |name: &str| request.header_text(name).unwrap_or_default();
+        let json = serde_json::from_str::<serde_json::Value>(&request.text()).unwrap_or_default();
+        let body = serde_json::json!({
+            "start": request.start, "auth": field("authorization"), "cookie": field("cookie"),
+            "body": request.text(), "args": {"otp": [json["otp"]]}, "json": json,
+        });
+        let fields = [
+            ("Content-Type", "application/json"),
+            ("X-Auth", &field("authorization")[..]),
+            ("Location", &format!("/again?of={}", request.start.replace(' ', "+"))),
+        ];
+        Reply::new(200, &fields, body.to_string())
+    })
+}
+
+#[test]
+fn no_secret_is_in_what_a_replay_leaves() {
+    let (log, home) = (TestLog::file(), tempfile::tempdir().unwrap());
+    let config = home.path().to_str().unwrap();
+    let upstream = upstream();
+    let recorder = agent(&log, &upstream, "seal").flag("redact", "json:otp=seal");
+    let recorder = recorder.env("XDG_CONFIG_HOME", config).start();
+    send(&recorder);
+    let head = "Host: shop\r\nAuthorization: Bearer s3cret-auth\r\n";
+    let body = r#"{"password":"s3cret-json","otp":4711471}"#;
+    let fields = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    let mut client = Client::connect(recorder.listen());
+    client.call(format!("POST /otp HTTP/1.1\r\n{head}{fields}\r\n\r\n{body}").as_bytes());
+    // Which no HTTP/2 can say: to such a target it is a dead letter.
+    client.call(format!("GET /<a> HTTP/1.1\r\n{head}\r\n").as_bytes());
+    drop(client);
+    assert_eq!(recorder.stop().json()["recorded"], 7);
+
+    let parrot = parrot();
+    let out = tempfile::tempdir().unwrap();
+    let file = |name: &str| out.path().join(name).to_str().unwrap().to_owned();
+    let replay = |job: &str, target: String| {
+        Umbra::new("replay")
+            .env("XDG_CONFIG_HOME", config)
+            .flag("log", log.arg())
+            .flag("job", job)
+            .flag("rate", "max")
+            .flag("target", target)
+            .flag("set-header", "x-own: s3cret-own")
+            .flag("log-level", "trace")
+            .flag("output", "json")
+    };
+    let said = |what: &str, ended: &crate::support::process::Ended| {
+        assert_silent(&format!("stderr of {what}"), ended.stderr.as_bytes());
+        assert_silent(&format!("stdout of {what}"), ended.stdout.as_bytes());
+    };
+    let mut compared = replay("compared", parrot.url())
+        .flag("outcomes", file("outcomes.jsonl"))
+        .flag("compare", "");
+    let reports = ["r.json", "r.md", "r.html", "r.xml"];
+    for report in reports {
+        compared = compared.flag("report", file(report));
+    }
+    let ended = compared.run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    said("the replay", &ended);
+    let result = ended.json();
+    assert!(result["targets"]["shadow"]["unsealed"].as_u64().unwrap() > 20, "{result}");
+    assert!(result["compare"]["different"].as_u64().unwrap() >= 5, "{result}");
+    assert_eq!(parrot.answered(), 7);
+    let refused = replay("refused", format!("{},http2", parrot.url())).flag("path", "/<a>").run();
+    said("the refused replay", &refused);
+    assert_eq!(refused.json()["dead"], 1, "{}{}", refused.stdout, refused.stderr);
+
+    let again = Umbra::new("compare").arg(log.arg()).flag("job", "compared");
+    said("umbra compare", &again.flag("report", file("again.html")).run());
+    said("umbra jobs", &Umbra::new("jobs").arg(log.arg()).flag("output", "json").run());
+    for name in reports.into_iter().chain(["outcomes.jsonl", "again.html"]) {
+        let bytes = fs::read(file(name)).unwrap();
+        assert!(bytes.windows(12).any(|at| at == b"umbra-sealed"), "{name} shows what was sealed");
+        assert_silent(name, &bytes);
+        assert!(
+            !bytes.windows(7).any(|at| at == b"4711471"),
+            "{name} has a number that was sealed"
+        );
+    }
+    let TestLog::File(dir) = &log else { panic!("it is a file") };
+    let left = files(dir.path());
+    for name in ["jobs", "dead", "verdicts"] {
+        let is = |path: &PathBuf| path.to_string_lossy().contains(name);
+        assert!(left.iter().any(is), "{name}: {left:?}");
+    }
+    for path in left {
+        assert_silent(&path.to_string_lossy(), &fs::read(&path).unwrap());
+    }
 }
