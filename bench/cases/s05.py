@@ -4,8 +4,10 @@ import json
 import random
 import re
 import resource
+import subprocess
 
 from parts import Row, alternate, ratio, spread
+from parts.bench import Failed
 from parts.logs import example
 
 TITLE = "append of 1 KB records to Kafka, acks=all, lz4, the same batches / kafka-producer-perf-test"
@@ -40,12 +42,10 @@ def run(bench):
 
     def umbra(count):
         address = f"kafka://{kafka.brokers}/{topic()}"
-        broker = kafka.part.cpu()
-        out = bench.run([example(bench, "bench_kafka"), address, payloads, count])
-        written, read = map(json.loads, out.splitlines()[-2:])
+        written, read, broker_s = append_and_read(bench, kafka.part, [example(bench, "bench_kafka"), address, payloads, count])
         first = next((seen for seen in written["durable"] if seen[0] >= WARM_S), written["durable"][0])
         return told(count, written["seconds"], first[0], first[1]) | {
-            "us": written["cpu_s"] / count * 1e6, "broker_us": (kafka.part.cpu() - broker) / count * 1e6,
+            "us": written["cpu_s"] / count * 1e6, "broker_us": broker_s / count * 1e6,
             "read_per_second": read["read"] / read["seconds"], "durable": written["durable"]}
 
     def java(settings, count):
@@ -106,6 +106,24 @@ def run(bench):
             unit="records/s", more=True),
         Row("Umbra reads them with a group", spread(samples, "umbra", "read_per_second"), unit="records/s", more=True),
     ]
+
+
+def append_and_read(bench, broker, argv):
+    """What it says of appending and of reading, and the broker's CPU seconds for the first."""
+    bench.command(argv)
+    before = broker.cpu()
+    with subprocess.Popen([str(each) for each in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=bench.env) as process:
+        try:
+            # The first line comes when all is durable, before anything is read.
+            written = process.stdout.readline()
+            after = broker.cpu()
+            read, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        raise Failed(f"bench_kafka ended with {process.returncode}: {errors[-800:]}")
+    return json.loads(written), json.loads(read), after - before
 
 
 def told(count, seconds, warm_s, warm_count):
