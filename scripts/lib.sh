@@ -184,6 +184,47 @@ offer_oha() {
     cargo install --quiet --locked oha || fail "cargo install oha failed (see above)"
 }
 
+# --- schemas ---
+
+# The releases that deploy/mesh is checked against, and what Go calls their checksums.
+istio_module=istio.io/api@v1.31.1
+istio_sum=h1:5Yb5ihcz4YQsCkciusK7DnFpBMwRB6EFWeUKH1Atuyk=
+gateway_module=sigs.k8s.io/gateway-api@v1.4.0
+gateway_sum=h1:ZwlNM6zOHq0h3WUX2gfByPs2yAEsy/EenYJB78jpQfQ=
+crds=$root/.cache/crds
+
+# The CustomResourceDefinitions of Istio and the Gateway API in $crds, out of their Go
+# modules, and what validates by them in $venv.
+need_crds() {
+    local wanted="$istio_sum $gateway_sum" modules=$root/.cache/go-modules
+    local validator=$root/scripts/requirements-schemas.txt
+    if ! cmp -s "$validator" "$venv/schemas-made-of"; then
+        say "installing what validates Kubernetes resources into ${venv#"$root"/}"
+        "$venv/bin/python" -m pip -q --disable-pip-version-check install --no-deps -r "$validator" ||
+            fail "pip could not install scripts/requirements-schemas.txt (see above)"
+        cp "$validator" "$venv/schemas-made-of"
+    fi
+    if [ "$(cat "$crds/made-of" 2>/dev/null)" = "$wanted" ]; then return 0; fi
+    need_packages "golang-go:have go"
+    say "downloading the schemas of $istio_module and $gateway_module"
+    rm -rf "$crds"
+    mkdir -p "$crds"
+    need_module "$modules" "$istio_module" "$istio_sum"
+    need_module "$modules" "$gateway_module" "$gateway_sum"
+    cp "$modules/pkg/mod/$istio_module/kubernetes/customresourcedefinitions.gen.yaml" "$crds/istio.yaml"
+    cp "$modules/pkg/mod/$gateway_module/config/crd/standard/"gateway*.yaml "$crds"
+    chmod -R u+w "$crds"
+    rm -rf "$modules"
+    printf '%s\n' "$wanted" >"$crds/made-of"
+}
+
+# Downloads a Go module of this checksum below $1. Old versions of Go will do: nothing of
+# it is built.
+need_module() {
+    (cd "$root/.cache" && GOPATH=$1 GOFLAGS=-modcacherw GO111MODULE=on go mod download -json "$2") |
+        grep -q "\"Sum\": \"$3\"" || fail "could not get $2, or it is not what it was"
+}
+
 # --- waiting ---
 
 # Waits up to $1 seconds until the command after it succeeds.

@@ -15,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod secured;
+pub(crate) mod served;
 pub(crate) mod shadow;
 pub(crate) mod wire;
 

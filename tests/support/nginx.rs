@@ -11,15 +11,30 @@ pub(crate) struct Nginx {
     _service: Service,
     _dir: TempDir,
     pub(crate) address: SocketAddr,
+    /// Of each server.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Nginx {
     /// Serves `server` (the inside of a server block).
     #[track_caller]
     pub(crate) fn start(server: &str) -> Self {
+        Self::start_all(&[server.to_owned()])
+    }
+
+    /// Serves each of these on a port of its own.
+    #[track_caller]
+    pub(crate) fn start_all(servers: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // nginx cannot tell the port it took: a free one is looked for before.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // nginx cannot tell the port it took: free ones are looked for before.
+        let free = |_: &String| TcpListener::bind("127.0.0.1:0").unwrap();
+        let held: Vec<_> = servers.iter().map(free).collect();
+        let addresses: Vec<_> = held.iter().map(|held| held.local_addr().unwrap()).collect();
+        drop(held);
+        let servers = servers.iter().zip(&addresses);
+        let servers: String = servers
+            .map(|(server, address)| format!("server {{ listen {address}; {server} }}\n"))
+            .collect();
         let at = dir.path().display();
         let config = format!(
             "daemon off; worker_processes 1; error_log stderr notice; pid {at}/pid;
@@ -29,7 +44,7 @@ impl Nginx {
                client_body_temp_path {at}/1; proxy_temp_path {at}/2; fastcgi_temp_path {at}/3;
                uwsgi_temp_path {at}/4; scgi_temp_path {at}/5;
                keepalive_requests 1000000;
-               server {{ listen {address}; {server} }}
+               {servers}
              }}"
         );
         let file = dir.path().join("nginx.conf");
@@ -39,6 +54,6 @@ impl Nginx {
         let (service, ()) = Service::start(command, |output| {
             output.contains("start worker process ").then_some(())
         });
-        Self { _service: service, _dir: dir, address }
+        Self { _service: service, _dir: dir, address: addresses[0], addresses }
     }
 }
