@@ -12,7 +12,7 @@ LEAST = "the same"
 
 
 def run(bench):
-    records, seconds = (200_000, 2) if bench.quick else (800_000, 2)
+    records, seconds = (200_000, 2) if bench.quick else (600_000, 2)
     lines, rounds = [], min(bench.rounds, 3)
     for number in range(rounds + 1):
         directory = bench.tmp / f"log-{number}"

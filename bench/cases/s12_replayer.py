@@ -20,7 +20,7 @@ def run(bench):
 
 
 def partitions(bench, target, kafka):
-    count = 20_000 if bench.quick else 80_000
+    count = 20_000 if bench.quick else 50_000
     sides = {}
     for number in PARTITIONS:
         log = kafka.topic()
@@ -28,24 +28,35 @@ def partitions(bench, target, kafka):
         if made["partitions"] != number:
             raise Failed(f"the topic has {made['partitions']} partitions, not {number}")
 
-        def side(_, log=log):
+        def side(_, log=log, size=made["bytes"]):
+            before = written(kafka.part.pid)
             result, cost = replayed(bench, "--log", log, "--target", target.url, "--rate", "max",
                                     "--concurrency", CONNECTIONS)
             settled(result, count)
             return {"us": cost["cpu_s"] / count * 1e6, "per_second": count / result["duration_s"],
-                    "peak_mb": cost["peak_bytes"] / 1e6}
+                    "peak_mb": cost["peak_bytes"] / 1e6,
+                    "fetched": (written(kafka.part.pid) - before) / size}
         sides[f"{number} partitions"] = side
     samples = alternate(bench, sides, rounds=min(bench.rounds, 3))
     first, last = f"{PARTITIONS[0]} partitions", f"{PARTITIONS[-1]} partitions"
     rows = [Row(f"replay, CPU per request: {last} / {first}", ratio(samples, last, first, "us"), goal=1.1, least=1.25,
                 samples=samples)]
-    return rows + [Row(f"replay, CPU per request, {name}", spread(samples, name, "us"), unit="us",
-                       note=f"{spread(samples, name, 'per_second').median:,.0f} req/s") for name in sides]
+    rows += [Row(f"replay, CPU per request, {name}", spread(samples, name, "us"), unit="us",
+                 note=f"{spread(samples, name, 'per_second').median:,.0f} req/s") for name in sides]
+    # Before compression: random bodies do not get smaller.
+    return rows + [Row(f"replay, bytes the broker wrote / bytes of the log, {name}", spread(samples, name, "fetched"))
+                   for name in sides]
+
+
+def written(pid):
+    """Bytes that a process has written so far, to sockets too."""
+    with open(f"/proc/{pid}/io", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
 
 
 def replicas(bench, target, kafka):
     """One job by so many processes: what all of them use together for a request."""
-    count = 30_000 if bench.quick else 120_000
+    count = 30_000 if bench.quick else 80_000
     log = kafka.topic()
     make_log(bench, log, requests=count, size=1024, connections=256, partitions=16)
 
@@ -73,7 +84,7 @@ def replicas(bench, target, kafka):
         return one
 
     sides = {f"{number} replicas": side(number) for number in REPLICAS}
-    samples = alternate(bench, sides, rounds=min(bench.rounds, 3), warm_up=False)
+    samples = alternate(bench, sides, rounds=min(bench.rounds, 2), warm_up=False)
     first, last = f"{REPLICAS[0]} replicas", f"{REPLICAS[-1]} replicas"
     rows = [Row(f"replay, CPU per request of all: {last} / {first}", ratio(samples, last, first, "us"), goal=1.1, least=1.25,
                 samples=samples, note="start and joining of each process included")]
