@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinSet;
 
 use super::{
     service::{LARGE, pattern},
@@ -60,7 +61,8 @@ async fn client(to: SocketAddr) -> Duration {
     stream.set_nodelay(true).unwrap();
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (sender, connection) = handshake.await.unwrap();
-    let driver = tokio::spawn(connection);
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
     let start = Instant::now();
     let upload = async {
         let body = Bytes::from_static(&pattern()[..LARGE]);
@@ -68,17 +70,18 @@ async fn client(to: SocketAddr) -> Duration {
     };
     let small = async {
         for first in (0..SMALL).step_by(AT_A_TIME) {
-            let some = (first..first + AT_A_TIME).map(|n| {
-                tokio::spawn(call(sender.clone(), "GET", format!("/small/{n}"), Bytes::new()))
-            });
-            for answer in some.collect::<Vec<_>>() {
-                assert_eq!(answer.await.unwrap(), "ok");
+            let mut some = JoinSet::new();
+            for n in first..first + AT_A_TIME {
+                some.spawn(call(sender.clone(), "GET", format!("/small/{n}"), Bytes::new()));
+            }
+            while let Some(answer) = some.join_next().await {
+                assert_eq!(answer.unwrap(), "ok");
             }
         }
     };
     tokio::join!(upload, small);
     let took = start.elapsed();
-    driver.abort();
+    driver.abort_all();
     took
 }
 
