@@ -260,6 +260,15 @@ impl Ended {
         response
     }
 
+    /// Of the answer nothing but this came before its upstream broke off.
+    #[track_caller]
+    pub(crate) fn broken_off(&self, path: &str, body: &[u8]) {
+        let response = self.response_to(path);
+        assert_eq!((response.status, response.failure()), (200, pb::Failure::Reset));
+        assert_eq!(response.completeness(), pb::Completeness::Aborted);
+        assert_eq!(response.body.as_deref(), Some(body));
+    }
+
     /// The whole recorded body of a request, with its parts.
     pub(crate) fn body(&self, request: &pb::Request) -> Vec<u8> {
         let mut body = request.body.as_deref().unwrap_or_default().to_vec();
