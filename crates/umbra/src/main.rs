@@ -23,6 +23,11 @@ use std::process::ExitCode;
 use exit::{Code, Failure, Outcome};
 use settings::Parsed;
 
+/// Of librdkafka too. Each record is allocated on a capture thread and freed on the
+/// producer's, which this one is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A panic is a bug of ours, whichever thread it was on; its message is printed.
     match std::panic::catch_unwind(run) {

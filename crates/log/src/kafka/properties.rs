@@ -167,7 +167,9 @@ impl Properties {
                 (queue_bytes / 128).clamp(1_000, 10_000_000).to_string(),
             );
         self.unless_set(&mut config, "compression.type", "lz4");
-        self.unless_set(&mut config, "linger.ms", "5");
+        // What waits for its batch is nobody's answer. A batch costs the same whatever is in
+        // it, and each partition fills its own.
+        self.unless_set(&mut config, "linger.ms", "50");
         let wanted = self.user.get("batch.size").and_then(|size| size.parse().ok());
         config.set("batch.size", wanted.unwrap_or(1_000_000).min(limits.batch).to_string());
         config
