@@ -22,6 +22,9 @@ use bytes::Bytes;
 /// attempt 2 by mistake after a crash.
 pub const BLOCK: u64 = 4096;
 
+/// The same while they are used up faster than a commit becomes durable.
+pub const MOST_BLOCK: u64 = 8 * BLOCK;
+
 /// No offset is larger: where there are so many, somebody made them up, and nothing is
 /// reckoned with them.
 const MOST_OFFSETS: u64 = i64::MAX as u64 / 2;
@@ -61,6 +64,10 @@ pub struct Progress {
     reserved: u64,
     /// The same, of the checkpoint last handed out.
     asked: u64,
+    /// So many are asked for at a time.
+    block: u64,
+    /// The next offset at the checkpoint before.
+    before: u64,
     /// Below this a predecessor may have delivered.
     inherited: u64,
     /// See [`Checkpoint::note`].
@@ -170,6 +177,8 @@ impl Progress {
             next: from.committed,
             reserved: from.reserved.max(from.committed),
             asked: from.reserved.max(from.committed),
+            block: BLOCK,
+            before: from.committed,
             inherited: from.reserved,
             note: from.note.clone(),
             changed: false,
@@ -259,13 +268,20 @@ impl Progress {
     /// block is used and no renewal is on its way.
     #[must_use]
     pub fn wants_reservation(&self) -> bool {
-        self.asked < self.next + BLOCK / 2
+        self.asked < self.next + self.block / 2
     }
 
     /// What to commit now. Tell [`Progress::confirmed`] when it is durable.
     pub fn checkpoint(&mut self) -> Checkpoint {
+        if self.next >= self.reserved && self.before < self.next {
+            // Delivering waits.
+            self.block = (self.block * 2).min(MOST_BLOCK);
+        } else if self.next - self.before < self.block / 8 {
+            self.block = (self.block / 2).max(BLOCK);
+        }
+        self.before = self.next;
         if self.wants_reservation() {
-            self.asked = self.next + BLOCK;
+            self.asked = self.next + self.block;
         }
         self.changed = false;
         self.snapshot(self.asked)

@@ -1,7 +1,7 @@
 //! What became of one send: the seam between the sender, which makes outcomes,
 //! and everyone who counts, compares or writes them. Knows no sockets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use umbra_record::{pb, redact::Restored};
@@ -13,7 +13,7 @@ pub const MAX_ANSWER_BODY: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     /// As recorded. Its own `body` is not looked at.
-    pub request: pb::Request,
+    pub request: Arc<pb::Request>,
     /// The whole body, in pieces as they were recorded. Absent: the message had no
     /// body framing at all. No pieces: it announced a body of no bytes.
     pub body: Option<Vec<Bytes>>,

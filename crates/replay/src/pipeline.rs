@@ -76,7 +76,7 @@ pub(crate) struct Pipeline {
     share: Selection,
 
     room: Room,
-    flights: HashMap<Ticket, Flight>,
+    flights: HashMap<Ticket, Box<Flight>>,
     next_ticket: Ticket,
     /// Bytes of the log in memory: of flights, and parked.
     held_bytes: usize,
@@ -170,7 +170,7 @@ struct Flight {
     place: Place,
     agent: [u8; 16],
     line: Option<Connection>,
-    request: pb::Request,
+    request: Arc<pb::Request>,
     /// Absent: no body framing.
     body: Option<Vec<Bytes>>,
     deliveries: Vec<Delivery>,
@@ -374,7 +374,7 @@ impl Pipeline {
         } else {
             self.settle_up_after_error();
         }
-        std::mem::take(&mut self.flights).into_values().for_each(Flight::leave);
+        std::mem::take(&mut self.flights).into_values().for_each(|flight| flight.leave());
         self.held.drop_parked();
         let patience = self.job.config.drain.max(Duration::from_secs(5));
         if !matches!(end, Ok(End::Finished)) {

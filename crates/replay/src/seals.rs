@@ -150,11 +150,12 @@ impl Seals {
         }
         let echo = Echo::of(&outgoing.request, &opener);
         let omit = !unseal || self.unsealing.closed == Closed::Omit;
-        let restored = restore(&mut outgoing.request, &mut outgoing.body, Some(&opener), omit)
-            .map_err(|error| match error {
-                OpenError::NoKey(id) => format!("a value is sealed with key {id}"),
-                damaged @ OpenError::Damaged(_) => format!("a sealed value: {damaged}"),
-            })?;
+        let restored =
+            restore(Arc::make_mut(&mut outgoing.request), &mut outgoing.body, Some(&opener), omit)
+                .map_err(|error| match error {
+                    OpenError::NoKey(id) => format!("a value is sealed with key {id}"),
+                    damaged @ OpenError::Damaged(_) => format!("a sealed value: {damaged}"),
+                })?;
         Ok(Unsealed { outgoing, restored, echo })
     }
 

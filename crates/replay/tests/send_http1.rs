@@ -39,8 +39,9 @@ async fn every_byte_arrives_as_it_was_recorded() {
         header(b"accept", b"b"),
         header(b"Empty", b""),
     ];
-    let outcome =
-        sender(&shadow).send(Outgoing { request: recorded.clone(), body: None, attempt: 2 }).await;
+    let outcome = sender(&shadow)
+        .send(Outgoing { request: recorded.clone().into(), body: None, attempt: 2 })
+        .await;
     assert_eq!((outcome.class, outcome.whole), (Class::Answered, true), "{}", outcome.detail);
 
     let mut expected = b"m-SEARCH ".to_vec();
@@ -65,7 +66,8 @@ async fn chunks_stay_chunks_and_trailers_come_behind() {
         let mut recorded = request("POST", "/post");
         recorded.headers.push(header(b"Transfer-Encoding", b"chunked"));
         recorded.trailers = vec![header(b"X-Sum", b"\xfe"), header(b"x-sum", b"2")];
-        let outgoing = Outgoing { request: recorded, body: Some(pieces.clone()), attempt: 1 };
+        let outgoing =
+            Outgoing { request: recorded.into(), body: Some(pieces.clone()), attempt: 1 };
         let outcome = sender.send(outgoing).await;
         assert_eq!((outcome.class, outcome.whole), (Class::Answered, true), "{}", outcome.detail);
         let received = shadow.received().await;
@@ -81,7 +83,7 @@ async fn chunks_stay_chunks_and_trailers_come_behind() {
 async fn no_body_and_an_empty_body_are_told_apart() {
     let mut shadow = ok_shadow().await;
     let sender = sender(&shadow);
-    sender.send(Outgoing { body: None, request: request("POST", "/"), attempt: 1 }).await;
+    sender.send(Outgoing { body: None, request: request("POST", "/").into(), attempt: 1 }).await;
     assert!(!String::from_utf8(shadow.received().await.head).unwrap().contains("Content-Length"));
     sender.send(post("/", vec![])).await;
     let head = String::from_utf8(shadow.received().await.head).unwrap();
@@ -341,7 +343,7 @@ async fn answers_without_a_body_leave_the_connection_whole() {
     })
     .await;
     let sender = sender(&shadow);
-    let head = Outgoing { request: request("HEAD", "/"), body: None, attempt: 1 };
+    let head = Outgoing { request: request("HEAD", "/").into(), body: None, attempt: 1 };
     for (outgoing, status) in [(head, 200), (get("/2"), 204), (get("/3"), 304)] {
         let outcome = sender.send(outgoing).await;
         assert_eq!(outcome.class, Class::Answered, "{}", outcome.detail);
@@ -408,7 +410,7 @@ async fn what_cannot_be_sent_is_said_and_nothing_is_sent() {
     let mut recorded = request("GET", "/");
     recorded.headers.push(header(b"x", b"a\r\nGET / HTTP/1.1"));
     let outcome =
-        sender(&shadow).send(Outgoing { request: recorded, body: None, attempt: 1 }).await;
+        sender(&shadow).send(Outgoing { request: recorded.into(), body: None, attempt: 1 }).await;
     assert_eq!((outcome.class, outcome.written), (Class::Unsendable, false));
     assert_eq!(shadow.accepted(), 0);
 }

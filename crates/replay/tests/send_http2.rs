@@ -171,7 +171,7 @@ async fn a_recorded_request_becomes_an_http2_one() {
     ];
     recorded.trailers = vec![header(b"X-Sum", b"7")];
     let body = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    let outgoing = Outgoing { request: recorded, body: Some(body), attempt: 2 };
+    let outgoing = Outgoing { request: recorded.into(), body: Some(body), attempt: 2 };
     let outcome = shadow.sender().send(outgoing).await;
     assert_eq!((outcome.class, outcome.whole), (Class::Answered, true), "{}", outcome.detail);
     let answer = outcome.answer.unwrap();
@@ -215,7 +215,7 @@ async fn large_answers_are_drained_with_their_trailers() {
     assert_eq!((answer.body_length, answer.complete), (5_000_000, true));
     assert_eq!(answer.body_hash, Some(hash::of(&noise(5_000_000).concat())));
     assert_eq!(answer.trailers, [header(b"x-sum", b"9")]);
-    let head = Outgoing { request: request("HEAD", "/"), body: None, attempt: 1 };
+    let head = Outgoing { request: request("HEAD", "/").into(), body: None, attempt: 1 };
     assert_eq!(shadow.sender().send(head).await.answer.unwrap().body, None);
 }
 
@@ -300,8 +300,9 @@ async fn a_path_byte_is_sent_as_it_is_or_not_at_all() {
     for byte in 0x21..=0xff_u8 {
         let mut recorded = request("GET", "/");
         recorded.path = Bytes::copy_from_slice(&[b'/', b'a', byte, b'b']);
-        let outcome =
-            sender.send(Outgoing { request: recorded.clone(), body: None, attempt: 1 }).await;
+        let outcome = sender
+            .send(Outgoing { request: recorded.clone().into(), body: None, attempt: 1 })
+            .await;
         match outcome.class {
             Class::Answered => {
                 let uri = shadow.take().remove(0).uri;

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{BLOCK, Checkpoint, MAX_NOTE, METADATA_LIMIT, Progress, base64};
+use super::{BLOCK, Checkpoint, MAX_NOTE, METADATA_LIMIT, MOST_BLOCK, Progress, base64};
 
 /// A reader that may deliver at once, up to `reserved`.
 fn reading(start: u64) -> Progress {
@@ -48,6 +48,30 @@ fn nothing_is_delivered_beyond_what_is_reserved() {
     progress.checkpoint();
     progress.failed();
     assert!(progress.wants_reservation(), "a failed commit reserved nothing");
+}
+
+#[test]
+fn as_much_is_reserved_as_the_pace_needs() {
+    let mut progress = Progress::resume(&Checkpoint::fresh(0));
+    let ahead = |progress: &mut Progress, used: u64| {
+        let checkpoint = progress.checkpoint();
+        progress.confirmed(&checkpoint);
+        let next = progress.next();
+        (next..(next + used).min(checkpoint.reserved)).for_each(|offset| {
+            progress.deliver(offset);
+        });
+        checkpoint.reserved - next
+    };
+    // Each block is used up before the next one is there.
+    let fast: Vec<u64> = (0..5).map(|_| ahead(&mut progress, u64::MAX / 2)).collect();
+    assert_eq!(fast, [1, 2, 4, 8, 8].map(|times| times * BLOCK));
+    assert_eq!(fast.last(), Some(&MOST_BLOCK));
+    // Hardly any of it is used: the next ones are small again.
+    for _ in 0..40 {
+        ahead(&mut progress, 400);
+    }
+    let slow = ahead(&mut progress, 400);
+    assert!((BLOCK / 2..=BLOCK).contains(&slow), "{slow}");
 }
 
 #[test]

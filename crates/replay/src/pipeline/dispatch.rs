@@ -156,7 +156,7 @@ impl Pipeline {
         let Some(flight) = self.flights.get_mut(&ticket) else { return };
         flight.stage = Stage::InFlight;
         let outgoing = Outgoing {
-            request: flight.request.clone(),
+            request: Arc::clone(&flight.request),
             body: flight.body.clone(),
             attempt: flight.attempt,
         };
@@ -287,7 +287,7 @@ impl Pipeline {
         let Some(flight) = self.flights.remove(&ticket) else { return };
         self.forget_place(ticket, &flight);
         if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
-            partition.outstanding -= 1;
+            partition.open.leave(flight.place.2);
         }
         if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
             partition.ledger.settled(flight.place.0);

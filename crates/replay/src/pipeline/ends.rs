@@ -5,7 +5,7 @@
 mod journal;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -54,10 +54,18 @@ pub(super) struct Partition {
     /// And says it with the counts kept here.
     counted: bool,
     /// Requests taken from it and not settled.
-    pub(super) outstanding: usize,
+    pub(super) open: Open,
     pub(super) tally: Tally,
     /// What travels with it.
     pub(super) ledger: Ledger,
+}
+
+/// Requests by their offsets. One that is read again while it is still with the sender
+/// is in it twice.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    offsets: BTreeMap<u64, usize>,
+    count: usize,
 }
 
 /// What the shown state was made from.
@@ -72,6 +80,30 @@ pub(super) struct Shown {
     pub(super) hint: Hint,
 }
 
+impl Open {
+    pub(super) fn enter(&mut self, offset: u64) {
+        *self.offsets.entry(offset).or_default() += 1;
+        self.count += 1;
+    }
+
+    pub(super) fn leave(&mut self, offset: u64) {
+        let Entry::Occupied(mut times) = self.offsets.entry(offset) else { return };
+        *times.get_mut() -= 1;
+        if *times.get() == 0 {
+            times.remove();
+        }
+        self.count -= 1;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn first(&self) -> Option<u64> {
+        self.offsets.first_key_value().map(|(offset, _)| *offset)
+    }
+}
+
 impl Partition {
     /// Whether its records come to this pipeline.
     pub(super) fn is_held(&self) -> bool {
@@ -83,9 +115,9 @@ impl Partition {
         self.counted
     }
 
-    /// The next offset to be met.
-    pub(super) fn next(&self) -> u64 {
-        self.next
+    /// Everything below that offset is settled.
+    pub(super) fn settled_to(&self) -> u64 {
+        self.open.first().map_or(self.next, |first| first.min(self.next))
     }
 
     /// Requests sent, whoever read it.
@@ -104,7 +136,7 @@ impl Partition {
     /// What this process has counted of it, of requests that are settled.
     pub(super) fn settled_counts(&self) -> pb::Counts {
         let mut counts = self.tally.to_counts();
-        let open = self.outstanding as u64;
+        let open = self.open.count() as u64;
         counts.read = counts.read.saturating_sub(open);
         counts.selected = counts.selected.saturating_sub(open);
         counts
@@ -182,8 +214,6 @@ impl Pipeline {
                 partition.over_ns = None;
                 partition.finished = false;
             }
-            let left = self.flights.values().filter(|flight| flight.place.1 == number);
-            partition.outstanding = left.count();
         }
     }
 
@@ -254,7 +284,7 @@ impl Pipeline {
             self.tail.finish(number);
             self.merge.release(number);
         }
-        partition.finished = partition.outstanding == 0;
+        partition.finished = partition.open.count() == 0;
     }
 
     /// How far each partition that is read here was met.

@@ -80,18 +80,10 @@ impl Pipeline {
 
     /// Notes where these partitions stand.
     pub(super) fn note_of(&mut self, numbers: impl IntoIterator<Item = u32>) {
-        let mut first: BTreeMap<u32, u64> = numbers
-            .into_iter()
-            .filter_map(|number| Some((number, self.partitions.get(&number)?.next())))
-            .collect();
-        for flight in self.flights.values() {
-            if let Some(first) = first.get_mut(&flight.place.1) {
-                *first = (*first).min(flight.place.2);
-            }
-        }
-        for (number, first) in first {
+        for number in numbers {
             if let Some(partition) = self.partitions.get_mut(&number) {
-                partition.ledger.settled_to(first);
+                let to = partition.settled_to();
+                partition.ledger.settled_to(to);
             }
             self.note(number);
         }

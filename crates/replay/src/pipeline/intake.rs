@@ -1,7 +1,7 @@
 //! From records to requests that wait for their time: decoded, cut to the window,
 //! put together, selected. What is not taken is counted with its reason and done.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use umbra_log::{Delivery, Event};
 use umbra_record::{
@@ -167,7 +167,7 @@ impl Pipeline {
         }
         let bytes = delivery.payload.len();
         let body = request.body.take().map(|body| vec![body]);
-        let flight = Flight {
+        let flight = Box::new(Flight {
             stage: Stage::Assembling,
             handed_over: false,
             place,
@@ -180,14 +180,14 @@ impl Pipeline {
             kept: 0,
             arrived_ns: now,
             due_ns: 0,
-            request,
-        };
+            request: Arc::new(request),
+        });
         if let (Some(order), Some((line, number))) = (&mut self.order, in_line) {
             order.enter(line, number, ticket);
         }
         self.flights.insert(ticket, flight);
         if let Some(partition) = self.partitions.get_mut(&place.1) {
-            partition.outstanding += 1;
+            partition.open.enter(place.2);
         }
         self.grew(ticket, bytes);
         self.expect_answers(ticket);
@@ -268,13 +268,14 @@ impl Pipeline {
     fn assembled(&mut self, whole: Whole, now: u64) {
         if let Some(flight) = self.flights.get_mut(&whole.ticket) {
             flight.body = Some(whole.pieces);
+            let request = Arc::make_mut(&mut flight.request);
             if !whole.trailers.is_empty() {
-                flight.request.trailers = whole.trailers;
+                request.trailers = whole.trailers;
             }
-            flight.request.sealed.extend(whole.sealed);
+            request.sealed.extend(whole.sealed);
             if let Some(length) = whole.cut {
-                flight.request.completeness = pb::Completeness::Truncated as i32;
-                flight.request.body_length = length;
+                request.completeness = pb::Completeness::Truncated as i32;
+                request.body_length = length;
             }
             self.complete(whole.ticket, now);
         }
@@ -348,7 +349,7 @@ impl Pipeline {
                 partition.ledger.hand_over();
             }
         }
-        let gone: HashMap<Ticket, Flight> = self
+        let gone: HashMap<Ticket, Box<Flight>> = self
             .flights
             .extract_if(|_, flight| {
                 let out = matches!(flight.stage, Stage::InFlight | Stage::Judging);
@@ -362,7 +363,7 @@ impl Pipeline {
         for flight in self.flights.values_mut() {
             flight.handed_over |= partitions.contains(&flight.place.1);
         }
-        gone.into_values().for_each(Flight::leave);
+        gone.into_values().for_each(|flight| flight.leave());
         for partition in partitions {
             self.merge.release(*partition);
             self.forget_parked(*partition);
@@ -379,7 +380,7 @@ impl Pipeline {
         tally.read -= 1;
         tally.selected -= 1;
         if let Some(partition) = self.partitions.get_mut(&flight.place.1) {
-            partition.outstanding -= 1;
+            partition.open.leave(flight.place.2);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use umbra_log::{Delivery, Event, Log};
 
-use super::{Flight, Pipeline, Stage};
+use super::{Pipeline, Stage};
 use crate::{assembly::Id, error::ReplayError, order::Ticket, tally::Skip};
 
 /// Requests held at most, per target; those that count at the reader are a quarter.
@@ -143,7 +143,7 @@ impl Pipeline {
             (false, true) => self.room.bound,
             (false, false) => return,
         };
-        let bytes = self.flights.get(&ticket).map_or(0, Flight::bytes);
+        let bytes = self.flights.get(&ticket).map_or(0, |flight| flight.bytes());
         let taken = self.held.kept + self.promised();
         if taken + bytes <= limit && self.flights.len() <= READ_AHEAD_RECORDS {
             self.keep_deliveries(ticket);

@@ -64,7 +64,7 @@ fn sealed(sealer: &mut Sealer) -> Outgoing {
     };
     assert_eq!(request.sealed.len(), 2);
     assert!(request.headers.iter().all(|one| one.value != TOKEN));
-    Outgoing { request, body: None, attempt: 1 }
+    Outgoing { request: request.into(), body: None, attempt: 1 }
 }
 
 fn said(error: &ReplayError) -> String {
@@ -136,7 +136,7 @@ async fn a_damaged_entry_or_value_is_said_so() {
     let mut outgoing = sealed(&mut scene.key("k", &ours.recipients()).await);
     let seals = scene.seals(Some(&ours), Closed::Stop).await;
     seals.prepare(&outgoing.request.sealed).await.unwrap();
-    outgoing.request.sealed[0].ciphertext = vec![0; 40].into();
+    Arc::make_mut(&mut outgoing.request).sealed[0].ciphertext = vec![0; 40].into();
     let Err(why) = seals.restore(outgoing.clone(), true).await else { panic!("it opened") };
     assert!(why.contains("query:pin"), "{why}");
     scene.log.table(TABLE).await.unwrap().put("k", b"nonsense").await.unwrap();

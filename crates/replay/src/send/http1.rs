@@ -49,6 +49,8 @@ pub(super) struct Http1 {
 
 struct Idle {
     stream: Stream,
+    /// Empty; its memory serves the next answer.
+    buffer: BytesMut,
     until: Instant,
 }
 
@@ -65,8 +67,8 @@ impl Http1 {
     /// Sends it: again, once and on a new connection, only if the first connection
     /// failed before it took a byte.
     pub(super) async fn send(&self, shadow: &Shadow) -> Sent {
-        if let Some(stream) = self.reuse() {
-            let sent = self.exchange(stream, shadow).await;
+        if let Some((stream, buffer)) = self.reuse() {
+            let sent = self.exchange(stream, buffer, shadow).await;
             if sent.written || sent.fault.is_none() {
                 return sent;
             }
@@ -75,15 +77,15 @@ impl Http1 {
         match self.connector.connect().await {
             Ok(stream) => {
                 let connect = started.elapsed();
-                let sent = self.exchange(stream, shadow).await;
+                let sent = self.exchange(stream, BytesMut::new(), shadow).await;
                 Sent { connect: Some(connect), ..sent }
             }
             Err(fault) => Sent::not_connected(fault, started),
         }
     }
 
-    async fn exchange(&self, stream: Stream, shadow: &Shadow) -> Sent {
-        let mut exchange = Exchange::new(stream, shadow);
+    async fn exchange(&self, stream: Stream, buffer: BytesMut, shadow: &Shadow) -> Sent {
+        let mut exchange = Exchange::new(stream, buffer, shadow);
         let result = timeout(self.timeout, poll_fn(|cx| exchange.poll(cx))).await;
         let fault = match result {
             Ok(result) => result.err(),
@@ -111,12 +113,14 @@ impl Http1 {
             && sent.whole
             && exchange.decoder.is_persistent()
             && exchange.buffer.is_empty();
+        sent.answer = exchange.answer.finish();
         if reusable {
             // Away a second before the target says it would be.
             let life = exchange.decoder.keep_alive().map_or(IDLE, |seconds| {
                 IDLE.min(Duration::from_secs(seconds).saturating_sub(Duration::from_secs(1)))
             });
-            let idle = Idle { stream: exchange.stream, until: Instant::now() + life };
+            let Exchange { stream, buffer, .. } = exchange;
+            let idle = Idle { stream, buffer, until: Instant::now() + life };
             let mut kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < self.max_idle {
                 kept.push_back(idle);
@@ -126,16 +130,15 @@ impl Http1 {
                 kept.pop_front();
             }
         }
-        sent.answer = exchange.answer.finish();
         sent
     }
 
     /// The connection last used, if it still stands.
-    fn reuse(&self) -> Option<Stream> {
+    fn reuse(&self) -> Option<(Stream, BytesMut)> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back()?;
             if Instant::now() < idle.until && idle.stream.is_quiet() {
-                return Some(idle.stream);
+                return Some((idle.stream, idle.buffer));
             }
         }
     }
@@ -159,14 +162,14 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(stream: Stream, shadow: &Shadow) -> Self {
+    fn new(stream: Stream, buffer: BytesMut, shadow: &Shadow) -> Self {
         Self {
             stream,
             pieces: encode(shadow),
             flushed: false,
             written: false,
             write_error: None,
-            buffer: BytesMut::new(),
+            buffer,
             decoder: Decoder::new(shadow.method.as_ref() == b"HEAD"),
             answer: Collector::start(),
         }

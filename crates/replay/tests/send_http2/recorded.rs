@@ -10,7 +10,7 @@ use super::*;
 /// Recorded as HTTP/2, with and without a body.
 fn over_http2() -> [Outgoing; 2] {
     [get("/a"), post("/b", noise(700_000))].map(|mut outgoing| {
-        outgoing.request.version = pb::Version::Http2.into();
+        Arc::make_mut(&mut outgoing.request).version = pb::Version::Http2.into();
         outgoing
     })
 }
@@ -46,7 +46,7 @@ async fn a_request_goes_with_the_version_it_was_recorded_with() {
         assert_eq!((version(&outcome), outcome.downgraded), (pb::Version::Http11, true));
     }
     let mut old = get("/old");
-    old.request.version = pb::Version::Http10.into();
+    Arc::make_mut(&mut old.request).version = pb::Version::Http10.into();
     let outcome = sender.send(old).await;
     assert_eq!((version(&outcome), outcome.downgraded), (pb::Version::Http11, false));
 }

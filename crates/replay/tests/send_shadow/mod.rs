@@ -253,7 +253,7 @@ pub(crate) fn request(method: &str, path: &str) -> pb::Request {
 }
 
 pub(crate) fn get(path: &str) -> Outgoing {
-    Outgoing { request: request("GET", path), body: None, attempt: 1 }
+    Outgoing { request: request("GET", path).into(), body: None, attempt: 1 }
 }
 
 /// A POST of these pieces, with Content-Length.
@@ -261,7 +261,7 @@ pub(crate) fn post(path: &str, pieces: Vec<Bytes>) -> Outgoing {
     let mut request = request("POST", path);
     let length: usize = pieces.iter().map(Bytes::len).sum();
     request.headers.push(header(b"Content-Length", length.to_string().as_bytes()));
-    Outgoing { request, body: Some(pieces), attempt: 1 }
+    Outgoing { request: request.into(), body: Some(pieces), attempt: 1 }
 }
 
 /// So many bytes, in pieces of 300,000, that are not all alike.

@@ -86,7 +86,7 @@ impl Pipeline {
         of: impl Fn(&Flight) -> bool,
     ) {
         let Some(judging) = &self.judging else { return };
-        let wanted = |ticket: &&Ticket| self.flights.get(*ticket).is_some_and(&of);
+        let wanted = |ticket: &&Ticket| self.flights.get(*ticket).is_some_and(|flight| of(flight));
         let tickets: Vec<Ticket> = judging.waiting.keys().filter(wanted).copied().collect();
         for ticket in tickets {
             self.give_up_answer(ticket, why);

@@ -50,7 +50,7 @@ fn request(fields: &[(&str, &str)]) -> pb::Request {
 
 fn outgoing(request: pb::Request, body: Option<&[&'static [u8]]>) -> Outgoing {
     let body = body.map(|pieces| pieces.iter().map(|p| Bytes::from_static(p)).collect());
-    Outgoing { request, body, attempt: 1 }
+    Outgoing { request: request.into(), body, attempt: 1 }
 }
 
 fn apply(target: &Target, outgoing: &Outgoing) -> Shadow {
@@ -289,7 +289,7 @@ proptest! {
 
         let pieces: Option<Vec<Bytes>> =
             body.clone().map(|b| b.chunks(7).map(Bytes::copy_from_slice).collect());
-        let outgoing = Outgoing { request: recorded.clone(), body: pieces, attempt: 1 };
+        let outgoing = Outgoing { request: recorded.clone().into(), body: pieces, attempt: 1 };
         let shadow = apply(&target("http://v2"), &outgoing);
 
         let plain = |fields: &[pb::Header]| -> Vec<pb::Header> {
