@@ -4,6 +4,7 @@
 //! pass on, to the byte, but for the differences that docs/differences.md gives reasons
 //! for.
 
+mod answers;
 mod compare;
 mod differences;
 mod echo;
@@ -88,6 +89,11 @@ fn the_agent_passes_on_what_envoy_and_nginx_pass_on_and_nothing_they_refuse() {
         for leaning in leanings(&trial.shape, &trial.passages, AGENT) {
             if let Some(known) = known(trial, &leaning) {
                 *met.entry(known.id).or_default() += 1;
+            }
+        }
+        for (proxy, passage) in PROXIES.iter().zip(&trial.passages) {
+            if passage.silent {
+                println!("{proxy} said nothing more to {}", trial.shape.name);
             }
         }
         if trial.passages[AGENT].silent {

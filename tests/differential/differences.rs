@@ -337,7 +337,7 @@ fn is_old(shape: &Shape) -> bool {
     sent(shape).any(|sent| sent.version() == b"HTTP/1.0")
 }
 
-fn values<'a>(message: &'a Message, name: &str) -> impl Iterator<Item = String> {
+fn values(message: &Message, name: &str) -> impl Iterator<Item = String> {
     let lines = message.fields.iter();
     let found = lines.filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
     found.map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase())

@@ -58,7 +58,7 @@ pub(super) fn pass(shape: &Shape, to: SocketAddr, upstream: &Echo) -> Passage {
             Ok(0) | Err(_) => closed = true,
         }
         loop {
-            let first = || shape.bytes.starts_with(b"HEAD ");
+            let first = || shape.bytes.starts_with(b"HEAD");
             let to_head = sent.get(finals).map_or_else(first, |sent| sent.method() == b"HEAD");
             let kind = Kind::Answer { to_head, closed };
             let Ok(Some((answer, length))) = Message::parse(&passage.left, kind) else { break };
