@@ -24,6 +24,18 @@ pub(crate) const MAX_TRIES: u32 = 8;
 /// An answer to a sign of life is waited for so long. Members answer within a second.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A newcomer is answered at once by whoever holds the first partition, and by the
+/// others only if that one does not.
+const SECOND_ANSWER: Duration = Duration::from_millis(300);
+
+/// The others take so long one after the other.
+const ALL_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What one member is to do for all is done by whoever sees that it is needed; where
+/// there are more than these few, by one after the other, so long at most.
+const FEW: usize = 8;
+const ALL_PROPOSALS: Duration = Duration::from_millis(400);
+
 /// Whether an epoch that has begun less long ago may still be moved for the sake of
 /// a request that comes before its first: those who follow it have hardly begun.
 pub(crate) const YOUNG_NS: u64 = 2_000_000_000;
@@ -84,6 +96,29 @@ pub(crate) fn start(run: &Run, target: &str, me: Newcomer<'_>) -> Start {
         (true, true, false) => Start::Follow,
         (true, false, _) => Start::Wait,
     }
+}
+
+/// After so long a member answers a newcomer that nobody has answered.
+pub(crate) fn answers_after(holds_first: bool, member: &[u8], members: usize) -> Duration {
+    match holds_first {
+        true => Duration::ZERO,
+        false => SECOND_ANSWER + turn_of(member, members, ALL_ANSWERS),
+    }
+}
+
+/// After so long a member proposes the epoch that a new or steered job needs.
+pub(crate) fn proposes_after(member: &[u8], members: usize) -> Duration {
+    if members <= FEW { Duration::ZERO } else { turn_of(member, members, ALL_PROPOSALS) }
+}
+
+/// When it is a member's turn to do what one of them has to, all knowing nothing of each
+/// other: of n about n^(t/all) have had theirs at t. So one comes soon, and few more until
+/// everybody has heard of the first, however many there are.
+fn turn_of(member: &[u8], members: usize, all: Duration) -> Duration {
+    // The end of a member's name is random.
+    let random = member.iter().rev().take(2).fold(0, |sum, byte| sum * 256 + u32::from(*byte));
+    let below = f64::from(random + 1) / 65_536.0;
+    all.mul_f64((1.0 + below.ln() / (members.max(2) as f64).ln()).clamp(0.0, 1.0))
 }
 
 /// The pace an operator asked for; `None`: that of the plan.

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -32,6 +32,11 @@ pub(crate) const HEARD_NS: u64 = 500_000_000;
 
 /// Entries that wait to be written; whoever tells more waits.
 const OUTBOX: usize = 256;
+
+/// After having taken in what the journal says, that many times as long is rested; but
+/// not so long that a change is not heard of in time.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// Pause after the journal could not be read or written.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -266,6 +271,11 @@ impl Run {
         clocks.max_by_key(|clock| clock.offset)
     }
 
+    /// How many have started for a target and not left, as far as was told.
+    pub(crate) fn members_at(&self, target: &str) -> usize {
+        self.members.iter().filter(|((at, _), one)| at == target && !one.left).count()
+    }
+
     /// Number of the next clock epoch of a target.
     pub(crate) fn next_epoch(&self, target: &str) -> u32 {
         self.clocks.get(target).map_or(0, |clock| clock.what.epoch + 1)
@@ -322,8 +332,15 @@ impl JobJournal {
             let next = self.known.lock().await.next;
             match self.journal.follow_from(next).await {
                 Ok(more) => {
-                    let mut known = self.known.lock().await;
-                    self.learn(&mut known, more);
+                    let begun = Instant::now();
+                    {
+                        let mut known = self.known.lock().await;
+                        self.learn(&mut known, more);
+                    }
+                    // All that is known is copied each time, and looked through: of a job
+                    // with thousands of partitions that is a lot. What comes meanwhile is
+                    // taken together.
+                    tokio::time::sleep((begun.elapsed() * REST).min(LONGEST_REST)).await;
                 }
                 Err(error) if error.retryable() => {
                     tracing::warn!(job = self.job, %error, "the journal of jobs; reading again");

@@ -342,7 +342,9 @@ fn row(run: &Run, target: &Known, span: &Span) -> Partition {
     let progress = target.state.partitions.get(&span.partition);
     let committed = progress.map_or(start, |progress| progress.committed);
     let beyond = progress.map_or(0, |progress| progress.settled_beyond);
-    let done = run.done.contains_key(&(target.name.clone(), span.partition));
+    // Of one that is empty nobody has to tell.
+    let empty = planned.is_some_and(|one| one.end.is_some_and(|end| end <= one.start));
+    let done = empty || run.done.contains_key(&(target.name.clone(), span.partition));
     let lag = if done { 0 } else { end.saturating_sub(committed).saturating_sub(beyond) };
     Partition {
         target: target.name.clone(),

@@ -9,6 +9,8 @@ mod course;
 mod dead;
 mod dry_run;
 mod error;
+#[cfg(test)]
+mod instructions;
 mod job;
 pub mod jobs;
 mod judge;

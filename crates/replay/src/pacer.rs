@@ -2,12 +2,12 @@
 //! never add up. Who waits for those times, and what happens to requests that
 //! cannot be sent then, is decided elsewhere (`alarm`, `pipeline`).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Anchor, nanos},
     config::{Pace, Stage},
-    share::Roster,
+    share::{Roster, Turns},
 };
 
 #[cfg(test)]
@@ -16,6 +16,9 @@ mod tests;
 /// Sends of a rate that nothing was there for by so long after their time are left
 /// out: a limit on traffic is not saved up while there is none.
 const STARVED_NS: u64 = 250_000_000;
+
+/// Sends of an epoch that were due longer ago than this when it was heard of are left out.
+const JOINED_NS: u64 = 50_000_000;
 
 /// What a live replay that has fallen behind by a stop or a held target gains on
 /// the recorded spacing, until it is level with arrival again.
@@ -66,6 +69,19 @@ impl Pacer {
             Self::Recorded { anchor, .. } | Self::Arrival { anchor, .. } => *anchor = Some(to),
             Self::Rate(clock) => clock.start(to.wall0_ns),
             Self::Max => {}
+        }
+    }
+
+    /// Goes on where an epoch of the job's clock begins: with this position of a rate. One
+    /// heard of after it began is joined where it is by now: a rate that was cut short for
+    /// a moment is not made up for.
+    pub(crate) fn follow(&mut self, to: Anchor, position: u64, now: u64) {
+        if let Self::Rate(clock) = self {
+            clock.position = position;
+        }
+        self.anchor(to);
+        if to.wall0_ns.saturating_add(JOINED_NS) < now {
+            self.pass_to(now.saturating_sub(JOINED_NS));
         }
     }
 
@@ -132,13 +148,6 @@ impl Pacer {
         self.due(captured_ns, arrived_ns)
     }
 
-    /// A rate goes on after so many sends.
-    pub(crate) fn go_on_at(&mut self, position: u64) {
-        if let Self::Rate(clock) = self {
-            clock.position = position;
-        }
-    }
-
     /// How many sends a rate has behind it; 0 for every other pace.
     pub(crate) fn position(&self) -> u64 {
         match self {
@@ -162,10 +171,13 @@ impl Pacer {
         }
     }
 
-    /// Who takes a share of a rate, and which of them are ours.
-    pub(crate) fn share(&mut self, roster: Roster, held: BTreeSet<u32>) {
+    /// Who takes a share of a rate, and which of them are ours from now on. What was due
+    /// before and was not ours does not become ours in hindsight: others have sent it.
+    pub(crate) fn share(&mut self, roster: Arc<Roster>, held: BTreeSet<u32>, now: u64) {
         if let Self::Rate(clock) = self {
-            clock.share = Some((roster, held));
+            clock.pass_others(now);
+            let turns = roster.turns(&held, clock.due_of(clock.position).unwrap_or(0));
+            clock.share = Some(Share { roster, held, turns });
         }
     }
 
@@ -185,7 +197,7 @@ impl Pacer {
             Self::Recorded { speed, anchor } => {
                 (anchor.map(|anchor| anchor.captured(time_ns, *speed)), 0)
             }
-            Self::Rate(clock) => (None, clock.first_from(time_ns)),
+            Self::Rate(clock) => (None, clock.first_from(clock.position, time_ns)),
             Self::Arrival { .. } | Self::Max => (None, 0),
         }
     }
@@ -199,8 +211,18 @@ pub(crate) struct RateClock {
     origin_ns: Option<i128>,
     /// Sends before this one are behind us, whoever they belonged to.
     position: u64,
-    /// Whose sends are whose, and the partitions that are ours; absent: all are.
-    share: Option<(Roster, BTreeSet<u32>)>,
+    /// Whose sends are whose; absent: all are ours.
+    share: Option<Share>,
+}
+
+/// Our part of a rate.
+#[derive(Debug, Clone)]
+struct Share {
+    roster: Arc<Roster>,
+    /// The partitions that are ours.
+    held: BTreeSet<u32>,
+    /// Those of the position.
+    turns: Turns,
 }
 
 impl RateClock {
@@ -211,6 +233,35 @@ impl RateClock {
     fn start(&mut self, wall0_ns: u64) {
         let offset = self.profile.time_of(self.position).unwrap_or(0);
         self.origin_ns = Some(i128::from(wall0_ns) - i128::from(offset));
+        self.find_turns();
+    }
+
+    /// The time of the position has changed.
+    fn find_turns(&mut self) {
+        let due = self.due_of(self.position).unwrap_or(0);
+        if let Some(share) = &mut self.share {
+            share.turns = share.roster.turns(&share.held, due);
+        }
+    }
+
+    /// The position has moved on.
+    fn move_to(&mut self, position: u64) {
+        self.position = position;
+        let Some(due) = self.due_of(position) else { return };
+        let Some(Share { roster, held, turns }) = &mut self.share else { return };
+        while turns.until_ns <= due && turns.until_ns < u64::MAX {
+            roster.advance(turns, held);
+        }
+    }
+
+    /// Sends of others that were due before that time are behind us.
+    fn pass_others(&mut self, time_ns: u64) {
+        if self.share.is_some() {
+            match self.own(self.position) {
+                Some((number, due)) if due <= time_ns => self.move_to(number),
+                _ => self.pass_to(time_ns),
+            }
+        }
     }
 
     /// Of the next send that is ours.
@@ -224,24 +275,38 @@ impl RateClock {
     }
 
     /// The first send of ours from that number on, and when it is due; `None`: there
-    /// is none in a whole turn.
+    /// is none, as far as is known.
     fn own(&self, from: u64) -> Option<(u64, u64)> {
-        let Some((roster, held)) = &self.share else {
+        let Some(Share { roster, held, turns }) = &self.share else {
             return Some((from, self.due_of(from)?));
         };
-        // Twice: the roster may change in the middle of a turn.
-        for number in from..=from.saturating_add(2 * roster.most() as u64) {
-            let due = self.due_of(number)?;
-            if roster.owner(number, due).is_none_or(|owner| held.contains(&owner)) {
-                return Some((number, due));
+        let mut turns = Cow::Borrowed(turns);
+        let mut number = from;
+        loop {
+            // By whose turns a send goes is decided by when it is due.
+            if self.due_of(number)? < turns.until_ns {
+                let ours = turns.first_from(number);
+                if let Some(ours) = ours {
+                    let due = self.due_of(ours)?;
+                    if due < turns.until_ns {
+                        return Some((ours, due));
+                    }
+                }
+                if turns.until_ns == u64::MAX {
+                    return None;
+                }
+                number = self.first_from(number, turns.until_ns);
             }
+            if turns.until_ns == u64::MAX {
+                return None;
+            }
+            roster.advance(turns.to_mut(), held);
         }
-        None
     }
 
     fn took(&mut self) {
         let number = self.own(self.position).map_or(self.position, |(number, _)| number);
-        self.position = number.saturating_add(1);
+        self.move_to(number.saturating_add(1));
     }
 
     fn due_after(&self, sends: u64, until_ns: u64) -> Option<u64> {
@@ -254,17 +319,20 @@ impl RateClock {
     }
 
     fn pass_to(&mut self, time_ns: u64) {
-        self.position = self.first_from(time_ns);
+        self.move_to(self.first_from(self.position, time_ns));
     }
 
-    /// The first send from the next on that is due at that time or later.
-    fn first_from(&self, time_ns: u64) -> u64 {
+    /// The first send from that number on that is due at that time or later.
+    fn first_from(&self, number: u64, time_ns: u64) -> u64 {
         let behind = |number: u64| self.due_of(number).is_some_and(|due| due < time_ns);
-        if !behind(self.position) {
-            return self.position;
+        if !behind(number) {
+            return number;
         }
-        // `low` is behind, `high` is not.
-        let (mut low, mut step) = (self.position, 1);
+        // `low` is behind, `high` is not. Begins just before where it has to be.
+        let since = self.origin_ns.map_or(0, |origin| i128::from(time_ns) - origin);
+        let near = (self.profile.sends_by(since as f64 / 1e9) as u64).saturating_sub(2);
+        let low = if near > number && behind(near) { near } else { number };
+        let (mut low, mut step) = (low, 1);
         while behind(low.saturating_add(step)) {
             low = low.saturating_add(step);
             if low == u64::MAX {
@@ -305,6 +373,12 @@ impl Piece {
         (self.from + self.to) / 2.0 * self.seconds
     }
 
+    /// Sends made after so long within the piece.
+    fn sends_by(&self, seconds: f64) -> f64 {
+        let slope = (self.to - self.from) / self.seconds;
+        (self.from + slope / 2.0 * seconds) * seconds
+    }
+
     /// When within the piece `n` sends have been made.
     ///
     /// Solves `from·t + (to-from)/(2·seconds)·t² = n` in the form that does not
@@ -337,6 +411,16 @@ impl Profile {
         Self { pieces, last: from }
     }
 
+    /// Sends made so long after the start.
+    fn sends_by(&self, seconds: f64) -> f64 {
+        let (mut left, mut sends) = (seconds.max(0.0), 0.0);
+        for piece in &self.pieces {
+            sends += piece.sends_by(left.min(piece.seconds));
+            left = (left - piece.seconds).max(0.0);
+        }
+        sends + left * self.last
+    }
+
     /// When the `position`th send (from 0) is due, in nanoseconds after the start;
     /// `None`: never.
     pub(crate) fn time_of(&self, position: u64) -> Option<u64> {
@@ -355,5 +439,6 @@ impl Profile {
 }
 
 fn to_ns(seconds: f64) -> u64 {
-    (seconds * 1e9).round() as u64
+    // Rounds to the nearest, as it is never negative.
+    (seconds * 1e9 + 0.5) as u64
 }

@@ -15,7 +15,7 @@ mod judging;
 mod room;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -50,7 +50,7 @@ use crate::{
 use course::Course;
 use ends::Partition;
 use handover::Settled;
-use hold::Down;
+use hold::{Down, Flaps};
 pub(crate) use intake::{id_of, is_safe, refusal};
 use judging::{Answers, Hearing, Judging};
 use room::Held;
@@ -100,7 +100,11 @@ pub(crate) struct Pipeline {
     settled: Settled,
     agents: Agents,
     partitions: BTreeMap<u32, Partition>,
+    /// Those that are read here, and of which the journal does not say that they are
+    /// finished: few, while a job may have thousands.
+    open: BTreeSet<u32>,
     down: Option<Down>,
+    flaps: Flaps,
     course: Course,
     /// What was told last about our share of a rate holds from then on.
     shared_ns: Option<u64>,
@@ -267,7 +271,9 @@ impl Pipeline {
             settled: Settled::default(),
             agents: Agents::default(),
             partitions: BTreeMap::new(),
+            open: BTreeSet::new(),
             down: None,
+            flaps: Flaps::default(),
             shared_ns: None,
             told_sent: BTreeMap::new(),
             phase: Phase::Running,

@@ -14,7 +14,10 @@ use super::{End, Pipeline};
 use crate::{
     clock::{Anchor, nanos},
     config::Pace,
-    course::{EARLY_NS, LEAD, LEAD_AGAIN, MAX_TRIES, Newcomer, Start, YOUNG_NS, pace_of, start},
+    course::{
+        EARLY_NS, LEAD, LEAD_AGAIN, MAX_TRIES, Newcomer, Start, YOUNG_NS, answers_after, pace_of,
+        proposes_after, start,
+    },
     job::{CANCELLED, Run, Stored, Told},
     pacer::Pacer,
     share::Roster,
@@ -22,13 +25,6 @@ use crate::{
 
 /// A proposal that is not agreed on after so long is made again.
 const LOST: Duration = Duration::from_secs(5);
-
-/// A newcomer is answered at once by whoever holds the first partition, and by the
-/// others only if that one does not.
-const SECOND_ANSWER: Duration = Duration::from_millis(300);
-
-/// An epoch heard of this long after it began is joined where it is by now.
-const JOINED_NS: u64 = 250_000_000;
 
 /// Later than this by the clock, a newcomer's first request makes it ask.
 pub(super) const LATE_NS: u64 = 1_000_000_000;
@@ -41,6 +37,8 @@ pub(super) struct Course {
     follows: Option<u64>,
     /// Whoever steers has been heeded so often.
     steered: u32,
+    /// How often it was steered when it was seen to need a clock, and since when it does.
+    steer_seen: Option<(u32, Instant)>,
     /// The pace that was asked for instead of the plan's.
     pace: Option<pb::Pace>,
     /// When the sign of life was seen in the journal.
@@ -51,9 +49,12 @@ pub(super) struct Course {
     proposed: Option<Proposed>,
     /// Until then an earlier request may move the epoch.
     young_until: u64,
-    answer: Option<Answer>,
-    /// A roster is made anew when the journal has changed.
-    pub(super) roster: Roster,
+    /// When to give the sign of life somebody waits for, unless somebody else does.
+    answer: Option<Instant>,
+    /// The roster goes on from what the journal told before.
+    reckons: bool,
+    /// Who takes a share of a rate.
+    pub(super) roster: Arc<Roster>,
 }
 
 /// An epoch that was proposed by this member and not agreed on yet.
@@ -63,14 +64,6 @@ struct Proposed {
     at: Option<Instant>,
     lead: Duration,
     tries: u32,
-}
-
-/// A sign of life somebody waits for.
-#[derive(Debug, Clone, Copy)]
-struct Answer {
-    /// Place of the question in the journal.
-    to: u64,
-    at: Instant,
 }
 
 /// Why another epoch is proposed.
@@ -93,6 +86,7 @@ impl Course {
             journal,
             follows: None,
             steered: 0,
+            steer_seen: None,
             pace: None,
             joined: None,
             paused: false,
@@ -100,7 +94,8 @@ impl Course {
             proposed: None,
             young_until: 0,
             answer: None,
-            roster: Roster::default(),
+            reckons: false,
+            roster: Arc::default(),
         }
     }
 
@@ -155,8 +150,7 @@ impl Pipeline {
         }
         self.hear_of_partitions(run).await;
         self.heed_steering(run);
-        self.course.roster = Roster::new(run, &self.target.name, self.now());
-        self.share_out();
+        self.heed_shares(run);
         self.heed_clock(run);
         self.note_newcomers(run);
     }
@@ -233,11 +227,7 @@ impl Pipeline {
             self.carry.pacer = Pacer::new(&pace.unwrap_or_else(|| self.job.config.pace.clone()));
             self.course.pace = epoch.pace;
         }
-        self.carry.pacer.go_on_at(epoch.rate_position);
-        self.carry.pacer.anchor(Anchor::from(epoch));
-        if epoch.wall0_ns.saturating_add(JOINED_NS) < now {
-            self.carry.pacer.pass_to(now);
-        }
+        self.carry.pacer.follow(Anchor::from(epoch), epoch.rate_position, now);
         self.share_out();
         self.course.follows = Some(clock.offset);
         self.course.steered = epoch.steered;
@@ -258,11 +248,25 @@ impl Pipeline {
         }
     }
 
+    fn heed_shares(&mut self, run: &Run) {
+        let (now, target) = (self.now(), &self.target.name);
+        let roster = &self.course.roster;
+        if !self.course.reckons {
+            self.course.roster = Arc::new(Roster::new(run, target, now));
+            self.course.reckons = run.plan.is_some();
+        } else if !roster.knows_all(run, target) {
+            self.course.roster = Arc::new(roster.went_on(run, target, now));
+        }
+        self.share_out();
+    }
+
     /// Who takes a share of the rate, and which of them are ours.
     pub(super) fn share_out(&mut self) {
         if matches!(self.carry.pacer, Pacer::Rate(_)) {
             let held = self.held_partitions();
-            self.carry.pacer.share(self.course.roster.clone(), held);
+            // While nothing is sent the rate stands where it was.
+            let now = if self.is_held() { 0 } else { self.now() };
+            self.carry.pacer.share(Arc::clone(&self.course.roster), held, now);
         }
     }
 
@@ -295,20 +299,20 @@ impl Pipeline {
         if self.course.follows.is_none() {
             let Some(t0_ns) = first else { return false };
             match self.place(run, t0_ns, now) {
-                Start::First => self.propose(run, Why::First, first).await,
+                Start::First if self.is_turn(run) => self.propose(run, Why::First, first).await,
                 Start::GoOn => self.propose(run, Why::GoOn, first).await,
                 Start::Follow => {
                     if let Some(clock) = run.clock(&self.target.name) {
                         self.adopt(clock);
                     }
                 }
-                Start::Wait => {}
+                Start::First | Start::Wait => {}
             }
             return self.course.follows.is_some() && !self.course.is_stopped();
         }
         if self.course.steered < run.steered {
             // If something is late, as soon as it is sure what comes first.
-            if first.is_some() || !self.waits_for(EARLY_NS) {
+            if self.is_turn(run) && (first.is_some() || !self.waits_for(EARLY_NS)) {
                 self.propose(run, Why::Steered, first).await;
             }
         } else if self.course.proposed.is_some() {
@@ -324,6 +328,15 @@ impl Pipeline {
             self.propose(run, Why::Earlier, first).await;
         }
         !self.course.is_stopped()
+    }
+
+    /// Whether nobody else has given a new or steered job its clock in good time.
+    fn is_turn(&mut self, run: &Run) -> bool {
+        let (seen, since) = self.course.steer_seen.unwrap_or((run.steered, Instant::now()));
+        let since = if seen == run.steered { since } else { Instant::now() };
+        self.course.steer_seen = Some((run.steered, since));
+        let members = run.members_at(&self.target.name);
+        since.elapsed() >= proposes_after(self.job.journal.member(), members)
     }
 
     /// Whether the first request that waits would have left so long ago by the clock, or
@@ -421,28 +434,25 @@ impl Pipeline {
         let name = &self.target.name;
         let me = self.job.journal.member();
         let answered = run.signs.get(name).map(|sign| sign.offset);
-        let asked = run.members.iter().filter(|((target, member), one)| {
+        let asked = run.members.iter().any(|((target, member), one)| {
             target == name && member != me && !one.left && Some(one.joined) > answered
         });
-        let Some(to) = asked.map(|(_, one)| one.joined).max() else {
+        if !asked {
             self.course.answer = None;
-            return;
-        };
-        if self.course.follows.is_none() || self.course.answer.is_some_and(|one| one.to == to) {
+        }
+        // One answer is for all who have asked before it.
+        if !asked || self.course.follows.is_none() || self.course.answer.is_some() {
             return;
         }
         let first = self.partitions.iter().find(|(_, partition)| !partition.finished);
-        let delay = match first {
-            Some((_, partition)) if partition.is_held() => Duration::ZERO,
-            // Not all at once.
-            _ => SECOND_ANSWER.mul_f64(1.0 + f64::from(me.last().copied().unwrap_or(0)) / 255.0),
-        };
-        self.course.answer = Some(Answer { to, at: Instant::now() + delay });
+        let holds_first = first.is_some_and(|(_, partition)| partition.is_held());
+        let delay = answers_after(holds_first, me, run.members_at(name));
+        self.course.answer = Some(Instant::now() + delay);
     }
 
     /// Gives the sign of life that somebody waits for.
     pub(super) async fn answer_newcomers(&mut self) {
-        if self.course.answer.is_some_and(|answer| Instant::now() >= answer.at) {
+        if self.course.answer.is_some_and(|at| Instant::now() >= at) {
             self.sign(false).await;
             self.course.answer = None;
         }

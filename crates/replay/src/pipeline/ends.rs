@@ -170,7 +170,8 @@ impl Pipeline {
                 next: *start,
                 over_ns: (told || empty).then_some(0),
                 finished: told || empty,
-                told,
+                // Of one that is empty the plan has told everybody.
+                told: told || empty,
                 ..Partition::default()
             };
             self.partitions.insert(*number, partition);
@@ -194,6 +195,9 @@ impl Pipeline {
             partition.held = true;
             partition.unread = false;
             partition.caught_up = false;
+            if !partition.told {
+                self.open.insert(*number);
+            }
             self.inherit(assigned);
             self.merge.hold(*number, now);
             self.look_at_end(*number, now);
@@ -206,6 +210,7 @@ impl Pipeline {
     }
 
     pub(super) fn released(&mut self, number: u32) {
+        self.open.remove(&number);
         if let Some(partition) = self.partitions.get_mut(&number) {
             partition.held = false;
             if !partition.told {

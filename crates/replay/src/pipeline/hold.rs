@@ -12,11 +12,34 @@ use tokio::task::JoinSet;
 use super::{End, Pipeline, Stage, course::LATE_NS};
 use crate::{config::WhenDown, order::Ticket, outcome::Outcome, send::Sender, tally::Skip};
 
+#[cfg(test)]
+mod tests;
+
 /// How long a target of a window may be down unless told otherwise.
 const GIVE_UP: Duration = Duration::from_secs(300);
 
 const FIRST_PROBE: Duration = Duration::from_millis(50);
 const SLOWEST_PROBE: Duration = Duration::from_secs(1);
+
+/// A target that is down again so soon after it was back is looked for with twice the
+/// pause: each time it is back, the clock moves for everybody.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// How a target comes and goes.
+#[derive(Debug, Default)]
+pub(super) struct Flaps {
+    back: Option<Instant>,
+    times: u32,
+}
+
+impl Flaps {
+    /// It is down: how long to wait before it is looked for.
+    fn pause(&mut self, now: Instant) -> Duration {
+        let again = self.back.is_some_and(|back| now.duration_since(back) < STEADY);
+        self.times = if again { self.times.saturating_add(1) } else { 0 };
+        FIRST_PROBE.saturating_mul(1 << self.times.min(16)).min(SLOWEST_PROBE)
+    }
+}
 
 /// Since when the target is down, and the task that finds out that it is back.
 pub(super) struct Down {
@@ -33,17 +56,15 @@ pub(super) struct Down {
 impl Down {
     fn new(sender: Arc<Sender>, when_down: WhenDown, why: String, epoch: Option<u64>) -> Self {
         let probe = JoinSet::new();
-        let mut down = Self { since: Instant::now(), when_down, why, epoch, sender, probe };
-        down.look();
-        down
+        Self { since: Instant::now(), when_down, why, epoch, sender, probe }
     }
 
-    /// Begins to look for it anew.
-    fn look(&mut self) {
+    /// Begins to look for it anew, after so long.
+    fn look(&mut self, first: Duration) {
         let sender = Arc::clone(&self.sender);
         self.probe = JoinSet::new();
         self.probe.spawn(async move {
-            let mut pause = FIRST_PROBE;
+            let mut pause = first;
             loop {
                 tokio::time::sleep(pause).await;
                 if sender.probe().await {
@@ -104,7 +125,9 @@ impl Pipeline {
         if self.down.is_none() {
             tracing::warn!(target_name = name, why = detail, "the target is down");
             let why = format!("the target {name} is down: {detail}");
-            self.down = Some(Down::new(sender, when_down, why, self.epoch()));
+            let mut down = Down::new(sender, when_down, why, self.epoch());
+            down.look(self.flaps.pause(Instant::now()));
+            self.down = Some(down);
         }
     }
 
@@ -174,13 +197,14 @@ impl Pipeline {
     /// Another member goes on: the target is back for it.
     pub(super) fn hurry_probe(&mut self) {
         if let Some(down) = &mut self.down {
-            down.look();
+            down.look(FIRST_PROBE);
         }
     }
 
     /// Counts how long it was down, however that ends.
     pub(super) fn on_down_end(&mut self) {
         if let Some(down) = self.down.take() {
+            self.flaps.back = Some(Instant::now());
             let lasted = down.lasted();
             self.judge_refused(lasted);
             self.carry.down += lasted;

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     clock::Anchor,
@@ -10,31 +14,112 @@ const SECOND: u64 = 1000 * MILLI;
 /// Where the job's time begins.
 const ZERO: u64 = 1_700_000_000 * SECOND;
 
+/// Whose a send is, by its number and when it is due.
+fn owner(roster: &Roster, number: u64, due_ns: u64) -> Option<u32> {
+    let all: Vec<u32> = at(roster, due_ns);
+    number.checked_rem(all.len() as u64).map(|index| all[index as usize])
+}
+
+/// Those that take a share at this time, in order of their numbers.
+fn at(roster: &Roster, time_ns: u64) -> Vec<u32> {
+    let turns = roster.turns(&(0..100).collect(), time_ns);
+    let places: Vec<u64> = turns.ours.iter().map(|(_, place)| *place).collect();
+    assert_eq!(places, (0..turns.all).collect::<Vec<u64>>());
+    turns.ours.iter().map(|(partition, _)| *partition).collect()
+}
+
 #[test]
 fn sends_go_round_by_number() {
     let roster = Roster::of([0, 3, 7].into(), &[], ZERO);
-    let owners: Vec<u32> = (0..6).filter_map(|number| roster.owner(number, ZERO)).collect();
+    let owners: Vec<u32> = (0..6).filter_map(|number| owner(&roster, number, ZERO)).collect();
     assert_eq!(owners, [0, 3, 7, 0, 3, 7]);
-    assert_eq!(Roster::default().owner(1, ZERO), None);
+    assert_eq!(owner(&Roster::default(), 1, ZERO), None);
+    let turns = Roster::default().turns(&[1].into(), ZERO);
+    assert_eq!(turns.first_from(5), Some(5), "all of them, if nobody is known");
 }
 
 #[test]
 fn a_change_holds_from_its_time_on_in_whatever_order_it_is_told() {
-    let change =
-        |partition, ms, takes| ShareChange { partition, from_ns: ZERO + ms * MILLI, takes };
     let changes = [change(3, 200, false), change(9, 100, true), change(0, 300, false)];
     let roster = Roster::of([0, 3].into(), &changes, ZERO);
-    assert_eq!(roster.at(ZERO), [0, 3]);
-    assert_eq!(roster.at(ZERO + 100 * MILLI), [0, 3, 9]);
-    assert_eq!(roster.at(ZERO + 200 * MILLI), [0, 9]);
-    assert_eq!(roster.at(ZERO + 300 * MILLI), [9]);
-    assert_eq!(roster.last(), [9]);
+    assert_eq!(at(&roster, ZERO), [0, 3]);
+    assert_eq!(at(&roster, ZERO + 100 * MILLI), [0, 3, 9]);
+    assert_eq!(at(&roster, ZERO + 200 * MILLI), [0, 9]);
+    assert_eq!(at(&roster, ZERO + 300 * MILLI), [9]);
+    assert!(roster.takes(9) && !roster.takes(0));
     // The last one stays, and what is long past is forgotten.
     let gone = change(9, 400, false);
     let all = [changes.as_slice(), &[gone]].concat();
     let later = Roster::of([0, 3].into(), &all, ZERO + 120 * SECOND);
-    assert_eq!(later.at(ZERO), [9]);
-    assert_eq!(later.spells.len(), 1);
+    assert_eq!(at(&later, ZERO), [9]);
+    assert_eq!(later.steps.len(), 0);
+}
+
+fn change(partition: u32, ms: u64, takes: bool) -> ShareChange {
+    ShareChange { partition, from_ns: ZERO + ms * MILLI, takes }
+}
+
+/// The same in the plainest way: all that take a share, after each change.
+fn plainly(mut taking: BTreeSet<u32>, changes: &[ShareChange]) -> Vec<(u64, Vec<u32>)> {
+    let mut changes = changes.to_vec();
+    changes.sort_by_key(|change| change.from_ns);
+    let mut spells = vec![(0, taking.iter().copied().collect())];
+    for change in changes {
+        match change.takes {
+            true => taking.insert(change.partition),
+            false => taking.remove(&change.partition),
+        };
+        if !taking.is_empty() {
+            spells.push((change.from_ns, taking.iter().copied().collect()));
+        }
+    }
+    spells
+}
+
+fn some_changes() -> impl Strategy<Value = Vec<ShareChange>> {
+    let one = (0u32..6, 0u64..40, any::<bool>());
+    prop::collection::vec(one.prop_map(|(one, ms, takes)| change(one, ms * 25, takes)), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn turns_are_those_of_counting_them_out(
+        first in prop::collection::btree_set(0u32..6, 1..6),
+        held in prop::collection::btree_set(0u32..6, 0..6),
+        changes in some_changes(),
+        lots in prop::collection::vec(0usize..40, 0..4),
+        begin in 0u64..1000,
+    ) {
+        let mut roster = Roster::of(first.clone(), &[], ZERO);
+        // However they are told in lots.
+        let mut lots = lots;
+        lots.push(changes.len());
+        lots.sort_unstable();
+        let mut from = 0;
+        for to in lots {
+            let to = to.min(changes.len());
+            roster.hear(&changes[from..to], ZERO);
+            from = to;
+        }
+        prop_assert_eq!(&roster, &Roster { heard: roster.heard, ..Roster::of(first.clone(), &changes, ZERO) });
+        let spells = plainly(first, &changes);
+        let taking = |due: u64| &spells.iter().rev().find(|(from, _)| *from <= due).unwrap().1;
+
+        let mut pacer = Pacer::new(&Pace::Rate(100.0));
+        pacer.follow(Anchor { t0_ns: 0, wall0_ns: ZERO }, 0, ZERO);
+        pacer.pass_to(ZERO + begin * MILLI);
+        let begin = pacer.position();
+        pacer.share(Arc::new(roster), held.clone(), ZERO);
+        let expected = (begin..begin + 200).map(|number| (number, ZERO + number * 10 * MILLI)).filter(|(number, due)| {
+            let taking = taking(*due);
+            held.contains(&taking[(*number % taking.len() as u64) as usize])
+        });
+        for (number, due) in expected {
+            prop_assert_eq!(pacer.due(0, 0), Some(due));
+            pacer.took(due, 0);
+            prop_assert_eq!(pacer.position(), number + 1);
+        }
+    }
 }
 
 /// Numbers that look random and are the same in each run.
@@ -53,7 +138,7 @@ struct Replica {
     alive: bool,
     pacer: Pacer,
     held: BTreeSet<u32>,
-    roster: Roster,
+    roster: Arc<Roster>,
     /// It has heard of so many changes.
     heard: usize,
     /// What it told last holds then.
@@ -107,7 +192,7 @@ impl Job {
         let mut pacer = Pacer::new(&self.pace);
         pacer.anchor(Anchor { t0_ns: 0, wall0_ns: ZERO });
         pacer.pass_to(self.now);
-        let (held, roster) = (BTreeSet::new(), Roster::default());
+        let (held, roster) = (BTreeSet::new(), Arc::default());
         let (heard, told_ns) = (0, 0);
         self.replicas.push(Replica { alive: true, pacer, held, roster, heard, told_ns });
     }
@@ -117,8 +202,8 @@ impl Job {
         let replica = &mut self.replicas[index];
         let changes: Vec<ShareChange> =
             self.changes[..replica.heard].iter().map(|(_, change)| *change).collect();
-        let roster = Roster::of(first, &changes, self.now);
-        replica.pacer.share(roster.clone(), replica.held.clone());
+        let roster = Arc::new(Roster::of(first, &changes, self.now));
+        replica.pacer.share(Arc::clone(&roster), replica.held.clone(), self.now);
         replica.roster = roster;
     }
 
@@ -199,7 +284,7 @@ impl Job {
         if replica.told_ns > self.now || left > 200 {
             return;
         }
-        if !replica.roster.last().iter().any(|number| replica.held.contains(number)) {
+        if !replica.held.iter().any(|number| replica.roster.takes(*number)) {
             let held: Vec<u32> = replica.held.iter().copied().collect();
             let open = held.into_iter().filter(|one| self.left[*one as usize] > 0);
             for partition in open.collect::<Vec<_>>() {
@@ -284,6 +369,21 @@ fn fifty_replicas_make_up_one_rate_while_they_come_and_go() {
         }
         assert!(judged > 100, "{judged}");
     }
+}
+
+#[test]
+fn what_others_have_sent_does_not_become_ours() {
+    let roster = Arc::new(Roster::of((0..10).collect(), &[], ZERO));
+    let mut pacer = Pacer::new(&Pace::Rate(10.0));
+    pacer.follow(Anchor { t0_ns: 0, wall0_ns: ZERO }, 0, ZERO);
+    pacer.share(Arc::clone(&roster), [0].into(), ZERO);
+    pacer.took(ZERO, 0);
+    // Partition 5 had its turn at half a second, and comes here after that.
+    pacer.share(Arc::clone(&roster), [0, 5].into(), ZERO + 700 * MILLI);
+    assert_eq!(pacer.due(0, 0), Some(ZERO + SECOND));
+    // What is ours and late stays ours.
+    pacer.share(roster, [0, 5].into(), ZERO + 1200 * MILLI);
+    assert_eq!(pacer.due(0, 0), Some(ZERO + SECOND));
 }
 
 #[test]

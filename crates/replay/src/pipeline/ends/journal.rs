@@ -20,13 +20,15 @@ impl Pipeline {
     pub(in crate::pipeline) async fn report_partitions(&mut self) -> Result<(), ReplayError> {
         let now = self.now();
         let over: Vec<u32> = self
-            .partitions
+            .open
             .iter()
-            .filter(|(_, partition)| match partition.end {
-                Some(end) => partition.next >= end && !partition.told,
-                None => partition.over_ns.is_some() && !partition.told,
+            .filter(|number| {
+                self.partitions.get(number).is_some_and(|partition| match partition.end {
+                    Some(end) => partition.next >= end,
+                    None => partition.over_ns.is_some(),
+                })
             })
-            .map(|(number, _)| *number)
+            .copied()
             .collect();
         for number in over {
             self.look_at_end(number, now);
@@ -35,6 +37,7 @@ impl Pipeline {
             if !partition.finished || partition.told {
                 continue;
             }
+            self.open.remove(&number);
             partition.told = true;
             partition.counted = true;
             let done = pb::PartitionDone {
@@ -95,7 +98,7 @@ impl Pipeline {
         let now = self.now();
         let held = self.held_partitions();
         let waiting = self.merge.len() as u64;
-        if !self.course.roster.last().iter().any(|number| held.contains(number)) {
+        if !held.iter().any(|number| self.course.roster.takes(*number)) {
             // What was not counted on needs a share again.
             if waiting > 0 && self.shared_ns.is_none_or(|at| at < now) {
                 let from_ns = now.saturating_add(HEARD_NS);
