@@ -2,7 +2,7 @@
 //! stumbles. `UMBRA_TEST_LONG=1` tries a hundred times as much, from another seed each
 //! time.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{
     collection, option,
@@ -157,18 +157,19 @@ fn reckon(stored: &Stored, now: u64, captured: u64) {
         for target in ["", "a", "b"] {
             let _ = (run.next_epoch(target), run.has_begun());
             let held = BTreeSet::from([0, 2]);
-            let roster = Roster::new(run, target, now);
+            let roster = Arc::new(Roster::new(run, target, now));
             roster.ahead(&held, captured, now);
+            roster.went_on(run, target, captured);
             let position = run.position(target);
-            roster.owner(position, now);
+            roster.turns(&held, now).first_from(position);
             let told = run.clock(target).and_then(|clock| pace_of(clock.what.pace.as_ref()));
             for pace in [told, pace_of(run.pace.as_ref())].into_iter().flatten() {
                 let mut pacer = Pacer::new(&pace);
-                pacer.go_on_at(position);
-                pacer.share(roster.clone(), held.clone());
+                pacer.share(Arc::clone(&roster), held.clone(), now);
                 if let Some(clock) = run.clock(target) {
-                    pacer.anchor(Anchor::from(&clock.what));
+                    pacer.follow(Anchor::from(&clock.what), position, now);
                 }
+                pacer.share(Arc::clone(&roster), held.clone(), now);
                 pacer.next(captured, captured, now);
                 let due = pacer.due(captured, now);
                 pacer.took(due.unwrap_or(now), now);
