@@ -389,7 +389,10 @@ fn live_requests_do_not_wait_for_bodies_to_be_looked_at() {
         config.max_body = 16 << 20;
         config.memory = 256 << 20;
     });
-    let body = large(10 << 20);
+    // Secrets everywhere: they are sent faster than they are looked at.
+    let item = r#"{"token":"s3cret-in-the-middle"}"#;
+    let items = vec![item; (10 << 20) / item.len()];
+    let body = format!(r#"{{"items":[{}]}}"#, items.join(","));
     let p50 = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2]

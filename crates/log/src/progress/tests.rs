@@ -67,7 +67,7 @@ fn as_much_is_reserved_as_the_pace_needs() {
     assert_eq!(fast, [1, 2, 4, 8, 8].map(|times| times * BLOCK));
     assert_eq!(fast.last(), Some(&MOST_BLOCK));
     // Hardly any of it is used: the next ones are small again.
-    for _ in 0..40 {
+    for _ in 0..80 {
         ahead(&mut progress, 400);
     }
     let slow = ahead(&mut progress, 400);
