@@ -141,6 +141,15 @@ impl Properties {
         config
     }
 
+    /// For a reader that pauses a partition when it has so much of it. What was fetched
+    /// beyond that is thrown away with each pause, and fetched again.
+    pub(super) fn fetch_for(&self, config: &mut ClientConfig, bytes: usize, records: usize) {
+        let records = (records / 2).clamp(50, 2_000);
+        self.unless_set(config, "queued.min.messages", &records.to_string());
+        let bytes = (bytes / 2).clamp(64 << 10, 1 << 20);
+        self.unless_set(config, "fetch.message.max.bytes", &bytes.to_string());
+    }
+
     /// For a member of a consumer group.
     pub(super) fn member(&self, group: &str) -> ClientConfig {
         let mut config = self.reader();

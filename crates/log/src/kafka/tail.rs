@@ -62,6 +62,9 @@ impl KafkaTail {
             Some(group) => admin.properties().member(group),
             None => admin.properties().reader(),
         };
+        let partitions = admin.partitions(topic).await?.max(1) as usize;
+        let (bytes, records) = (options.read_ahead_bytes, options.read_ahead_records);
+        admin.properties().fetch_for(&mut config, bytes / partitions, records / partitions);
         match (&options.group, &options.instance) {
             (None, _) => {
                 config.set("group.id", NO_GROUP);

@@ -16,7 +16,7 @@ use umbra_log::{Delivery, Event, Log};
 use super::{Pipeline, Stage};
 use crate::{assembly::Id, error::ReplayError, order::Ticket, tally::Skip};
 
-/// Requests held at most, per target; those that count at the reader are a quarter.
+/// Requests held at most, per target, beside those that count at the reader.
 pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
 
 /// Bodies that block each other for so long do so for good.
@@ -41,15 +41,17 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(log: &Log, read_ahead_bytes: usize, partitions: usize) -> Self {
-        let shares = match log {
-            Log::File(_) => 1,
-            Log::Kafka(_) => partitions.max(1),
+        // What each partition of Kafka may have at the reader has to be more than what is
+        // fetched of it at a time.
+        let (shares, reader_records) = match log {
+            Log::File(_) => (1, READ_AHEAD_RECORDS / 4),
+            Log::Kafka(_) => (partitions.max(1), READ_AHEAD_RECORDS),
         };
         Self {
             bound: read_ahead_bytes,
             most: read_ahead_bytes.saturating_add(read_ahead_bytes / 2),
             reader_bytes: read_ahead_bytes / 4,
-            reader_records: READ_AHEAD_RECORDS / 4,
+            reader_records,
             line_bytes: read_ahead_bytes,
             line_requests: READ_AHEAD_RECORDS / shares / 2,
             divided: shares > 1,
