@@ -49,10 +49,10 @@ impl KafkaTail {
         topic: &str,
         options: TailOptions,
     ) -> Result<Self, LogError> {
+        let partitions = admin.partitions(topic).await?;
         let start = match options.start {
             // The end is where it is now, not where it will be when partitions come.
             Start::Latest => {
-                let partitions = admin.partitions(topic).await?;
                 let spans = admin.spans(topic, partitions).await?;
                 Start::At(spans.iter().map(|span| (span.partition, span.high)).collect())
             }
@@ -62,9 +62,9 @@ impl KafkaTail {
             Some(group) => admin.properties().member(group),
             None => admin.properties().reader(),
         };
-        let partitions = admin.partitions(topic).await?.max(1) as usize;
+        let shares = partitions.max(1) as usize;
         let (bytes, records) = (options.read_ahead_bytes, options.read_ahead_records);
-        admin.properties().fetch_for(&mut config, bytes / partitions, records / partitions);
+        admin.properties().fetch_for(&mut config, bytes / shares, records / shares);
         match (&options.group, &options.instance) {
             (None, _) => {
                 config.set("group.id", NO_GROUP);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 use umbra_record::pb::{self, job_entry::Entry};
 
-use super::*;
+use super::{tests::Dice, *};
 use crate::{
     clock::Anchor,
     config::Pace,
@@ -37,17 +37,6 @@ const MOVE: u64 = 200 * MILLI;
 const SKEW: u64 = 5 * MILLI;
 /// What an entry takes on a broker beside its own bytes, alone in its batch.
 const BATCH: usize = 70;
-
-/// Numbers that look random and are the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
 
 /// What the journal says at some time, as far as a rate is concerned.
 #[derive(Clone)]
