@@ -95,9 +95,9 @@ fn tokens_that_live_for_seconds_are_renewed_while_agent_and_replayer_run() {
     let (of_agent, of_replayer) = (broker.dir.join("agent"), broker.dir.join("replayer"));
     let topic = "open-short";
     let upstream = Nginx::start("location / { return 200 ok; }");
-    let agent = capture(&broker.token(&printing(5, &of_agent)), topic, &upstream).start();
+    let agent = capture(&broker.token(&printing(8, &of_agent)), topic, &upstream).start();
     let shadow = Shadow::start(Manner::Answer(200));
-    let replayer = replay(&broker.token(&printing(5, &of_replayer)), topic, &shadow)
+    let replayer = replay(&broker.token(&printing(8, &of_replayer)), topic, &shadow)
         .flag("live", "")
         .flag("output", "json")
         .start();

@@ -27,9 +27,11 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Pauses after a failure double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A token is fetched anew when this share of its life is over, a little before
-/// librdkafka asks for it (at 80 %), so that it need not wait.
-const RENEW_AT: f64 = 0.75;
+/// A token is fetched anew when this share of its life is over: well before librdkafka
+/// asks for it (at 80 %), however slow the command. Who is given the old one a second
+/// time signs in for what is left of it, which a broker refuses within a second
+/// (KIP-368) and cuts the connection.
+const RENEW_AT: f64 = 0.5;
 /// No command runs more often.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 
