@@ -25,6 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from parts import Bench  # noqa: E402
 from parts.bench import ROOT, goreplay_path  # noqa: E402
 from parts.load import have_oha  # noqa: E402
+from parts.profile import Profile  # noqa: E402
 
 CASES = [f"S{number}" for number in range(1, 14)]
 
@@ -37,6 +38,8 @@ def main():
     parser.add_argument("--seconds", type=float, help="of each round of each side (3; with --quick 1)")
     parser.add_argument("--umbra", default=os.environ.get("UMBRA_BIN", str(ROOT / "target/release/umbra")))
     parser.add_argument("--output", type=pathlib.Path, help="where the results are kept (default bench/results/…-bench.json)")
+    parser.add_argument("--profile", type=pathlib.Path, metavar="FILE",
+                        help="write where the CPU of each process went, as perf sees it, to this file; keep no results")
     parser.add_argument("--table", type=pathlib.Path, metavar="FILE", help="print the table of these results and end")
     parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
     parser.add_argument("--list", action="store_true", help="say what the cases are and end")
@@ -85,13 +88,16 @@ def run(args, names):
     busy = os.getloadavg()[0]
     if busy > os.cpu_count() / 2:
         print(f"scripts/bench: something else is running (load average {busy:.1f}): expect wide spreads", file=sys.stderr)
+    if args.profile:
+        output = pathlib.Path(os.devnull)
+        args.profile.write_text("")
     for name in names:
         results["cases"].append(run_case(args, name))
         results["ended"] = datetime.datetime.now().isoformat(timespec="seconds")
         output.write_text(json.dumps(results, indent=1, default=str) + "\n")  # What is done is kept.
     print_table(results, args.markdown)
     took = (datetime.datetime.now() - started).total_seconds()
-    print(f"\n{took / 60:.1f} min; raw results: {os.path.relpath(output)}")
+    print(f"\n{took / 60:.1f} min; {'profile' if args.profile else 'raw results'}: {os.path.relpath(args.profile or output)}")
     return 1 if any("failed" in case for case in results["cases"]) else 0
 
 
@@ -112,7 +118,8 @@ def run_case(args, name):
         with Bench(args.umbra, quick=args.quick, seconds=args.seconds or (1.0 if args.quick else 3.0),
                    rounds=args.rounds or (2 if args.quick else 5)) as bench:
             try:
-                result["rows"] += [row.to_json() for row in part.run(bench)]
+                rows = profiled(args.profile, name, part, bench) if args.profile else part.run(bench)
+                result["rows"] += [row.to_json() for row in rows]
             except Exception as error:  # One case must not stop the others.
                 failed.append(f"{type(error).__name__}: {error}")
                 traces.append(traceback.format_exc())
@@ -124,6 +131,16 @@ def run_case(args, name):
     result["load_after"] = os.getloadavg()
     print(f"    {name} took {result['seconds']} s", file=sys.stderr, flush=True)
     return result
+
+
+def profiled(path, name, part, bench):
+    """Runs the part; what its processes did is added to the file."""
+    with Profile(bench.tmp) as profile:
+        rows = part.run(bench)
+    names = {pid: part.name for part in bench.parts for pid in part.pids()}
+    with path.open("a") as out:
+        out.write(f"## {name}: {part.__doc__.splitlines()[0].removeprefix(name + ': ')}\n\n{profile.read(names)}\n")
+    return rows
 
 
 def print_table(results, markdown=False):

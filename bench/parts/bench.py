@@ -28,6 +28,7 @@ class Bench:
         self.quick, self.seconds, self.rounds, self.quiet = quick, seconds, rounds, quiet
         self.commands = []
         self._names = {}
+        self.parts = []
 
     def __enter__(self):
         self._stack = contextlib.ExitStack()
@@ -74,6 +75,7 @@ class Bench:
         self.command(argv)
         unique = self._named(name)
         part = cls(name, argv, self.tmp / f"{unique}.log", env=env or self.env, port=port, scheme=scheme, **more)
+        self.parts.append(part)
         self._stack.callback(part.stop)
         if ready is None and port is not None:
             ready = lambda: answers(port)
@@ -226,6 +228,7 @@ class Kafka:
         bench._stack.callback(subprocess.run, [script, "stop", "--dir", self.dir], check=False, capture_output=True)
         self.brokers = bench.run([script, "start", "--dir", self.dir, *sets], env=env).split()[-1]
         self.part = Foreign("kafka", int((self.dir / "broker-1.pid").read_text()), self.dir / "broker-1.log")
+        bench.parts.append(self.part)
         bench._stack.callback(self.part.thaw)
 
     def topic(self, name=None):
