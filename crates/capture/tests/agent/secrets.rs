@@ -421,6 +421,7 @@ fn live_requests_do_not_wait_for_bodies_to_be_looked_at() {
     while agent.stats.snapshot().tee_bytes >= body.len() as u64 {
         busy.push(get());
         // At no rate that would fill the tee: what follows in the lane waits there.
+        #[expect(clippy::disallowed_methods, reason = "a rate, not a wait")]
         thread::sleep(Duration::from_millis(1));
         assert!(start.elapsed() < super::harness::PATIENCE * 3, "never recorded");
     }
