@@ -42,6 +42,18 @@ impl Journal {
         }
     }
 
+    /// The entries at `offset` and after it, at least up to the one at `last`, which
+    /// `append` has returned.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn read_to(&self, offset: u64, last: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
+        match self {
+            Self::File(journal) => journal.read_from(offset).await,
+            Self::Kafka(journal) => journal.read_to(offset, last).await,
+        }
+    }
+
     /// Like `read_from`, but waits until there is at least one entry. Cancel-safe:
     /// to follow a journal, call it again with the last offset plus one.
     ///

@@ -304,6 +304,11 @@ impl JobJournal {
         &self.member
     }
 
+    /// The axis of the times it writes.
+    pub(crate) fn time(&self) -> TimeBase {
+        self.time
+    }
+
     /// Everything stored about the job so far.
     pub(crate) async fn read(&self) -> Result<Arc<Stored>, LogError> {
         let mut known = self.known.lock().await;
@@ -391,8 +396,10 @@ impl JobJournal {
 
     /// Appends an entry and tells what is stored then, whoever won.
     pub(crate) async fn propose(&self, entry: Entry) -> Result<Arc<Stored>, LogError> {
-        self.append(entry).await?;
-        self.read().await
+        let own = self.journal.append(&self.encode(entry)).await?;
+        let mut known = self.known.lock().await;
+        let more = self.journal.read_to(known.next, own).await?;
+        Ok(self.learn(&mut known, more))
     }
 
     pub(crate) async fn append(&self, entry: Entry) -> Result<(), LogError> {

@@ -39,7 +39,7 @@ pub use dry_run::{DryKey, DryRun, DryTarget, dry_run};
 pub use error::{Difference, ReplayError};
 pub use judge::{Again, Baseline, Compare, Compared, ComparedTarget, judge_again};
 pub use outcome::{Answer, Class, MAX_ANSWER_BODY, Outcome, Outgoing};
-pub use plan::{Planned, Standing, plan, stored};
+pub use plan::{Agreed, Planned, Standing, plan, stored};
 pub use report::{AgentMissing, Ended, Gaps, Lag, Latency, Report, TargetReport};
 pub use run::run;
 pub use seals::{Closed, Unsealing};

@@ -57,6 +57,15 @@ pub struct Planned {
     pub(crate) used: BTreeMap<String, Used>,
 }
 
+/// A plan that was agreed on just now, with what it was agreed on by: opening that again
+/// would take longer than all the rest of a start.
+#[derive(Debug)]
+pub struct Agreed {
+    /// What is to be done.
+    pub planned: Planned,
+    pub(crate) journal: JobJournal,
+}
+
 /// What earlier starts have used up of a job's limits, as far as they could tell:
 /// one that was killed could not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,10 +148,11 @@ pub(crate) fn group_of(job: &str, run: u32, log: &str, target: &str) -> String {
 
 /// Agrees on the plan of a job: stores this one under its name, or takes the one
 /// that is stored.
-pub async fn plan(config: &Config, log: &Log) -> Result<Planned, ReplayError> {
+pub async fn plan(config: &Config, log: &Log) -> Result<Agreed, ReplayError> {
     let time = TimeBase::new();
     let journal = JobJournal::new(log.journal("jobs").await?, &config.job, time);
-    agree(config, log, &journal, time.now()).await
+    let planned = agree(config, log, &journal, time.now()).await?;
+    Ok(Agreed { planned, journal })
 }
 
 /// The plan that is stored under a job's name, if there is one: for `--adopt`, which

@@ -22,7 +22,7 @@ use crate::{
     outcomes::OutcomeFile,
     pacer::Pacer,
     pipeline::{Carry, End, Ended as PipelineEnded, Pipeline, Room},
-    plan::{Planned, Standing, agree},
+    plan::{Agreed, Planned, Standing, agree},
     report::{AgentMissing, Ended, Gaps, Report, TargetReport, Times, rfc3339},
     seals::Seals,
     send::Sender,
@@ -66,12 +66,13 @@ pub(crate) struct Job {
 /// that a job stopped in between goes on with the time it was at.
 pub async fn run(
     config: Config,
-    mut planned: Planned,
+    agreed: Agreed,
     log: &Log,
     stats: Stats,
     stop: CancellationToken,
 ) -> Result<Report, ReplayError> {
-    let mut replay = Replay::new(config, log, stats).await?;
+    let Agreed { mut planned, journal } = agreed;
+    let mut replay = Replay::new(config, journal, log, stats).await?;
     replay.begin_judging(&planned).await?;
     let mut result = Outcome::already_done();
     while planned.standing != Standing::Finished {
@@ -174,8 +175,13 @@ impl Outcome {
 }
 
 impl<'a> Replay<'a> {
-    async fn new(config: Config, log: &'a Log, stats: Stats) -> Result<Self, ReplayError> {
-        let time = TimeBase::new();
+    async fn new(
+        config: Config,
+        journal: JobJournal,
+        log: &'a Log,
+        stats: Stats,
+    ) -> Result<Self, ReplayError> {
+        let time = journal.time();
         let seals = Arc::new(Seals::new(log, config.unsealing.clone()).await?);
         let targets = prepare(&config, &seals)?;
         let outcomes = match &config.outcomes {
@@ -187,7 +193,6 @@ impl<'a> Replay<'a> {
             None => None,
         };
         let court = court(&config, &targets, &stats, log, time.now()).await?;
-        let journal = JobJournal::new(log.journal("jobs").await?, &config.job, time);
         let (dead, keeper) = dead_letters(&config.job);
         let alarm = Alarm::start(time)
             .map_err(|error| ReplayError::Io(format!("the pacer's thread: {error}")))?;

@@ -2,9 +2,12 @@
 //! settings, creating it, what its partitions hold, and where a time begins. What a
 //! topic has to be is in `topic`.
 
+mod answers;
+
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -13,12 +16,12 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, ResourceSpecifier},
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
-    metadata::Metadata,
 };
 use tokio::task::spawn_blocking;
 
+use self::answers::{Found, offsets};
 use super::{
-    client::{Watch, explain, remedy, sorted},
+    client::{Watch, explain, sorted},
     properties::Properties,
     token::hand_over,
     topic::{Settings, Topic, Wanted},
@@ -39,6 +42,19 @@ pub(super) struct Admin {
     properties: Properties,
     timeout: Duration,
     client: BaseConsumer<Watch>,
+    /// Threads that close clients which nobody needs any more.
+    closing: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let closing = std::mem::take(&mut self.closing);
+        for one in closing.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if one.join().is_err() {
+                tracing::error!("a thread that closes a client of Kafka has panicked");
+            }
+        }
+    }
 }
 
 impl Admin {
@@ -47,7 +63,7 @@ impl Admin {
             .reader()
             .create_with_context(properties.watch())
             .map_err(|error| explain("opening the log", properties.brokers(), &error, None))?;
-        let admin = Arc::new(Self { properties, timeout, client });
+        let admin = Arc::new(Self { properties, timeout, client, closing: Mutex::default() });
         // Nobody polls it while nobody asks: each new token is handed to it.
         let weak = Arc::downgrade(&admin);
         admin.properties.on_token(move |token| {
@@ -91,7 +107,14 @@ impl Admin {
         refuse: fn(&Settings, &str) -> Result<(), LogError>,
     ) -> Result<Topic, LogError> {
         let deadline = Instant::now() + self.timeout;
-        let found = self.look(name, deadline).await.map_err(|error| beside(error, wanted))?;
+        let admin = self.admin()?;
+        // Both are asked at once, for it is seldom that the topic has to be made.
+        let looking = async {
+            let found = self.look(name, deadline).await;
+            found.map_err(|error| beside(error, wanted))
+        };
+        let asking = async { Ok(self.ask_settings(&admin, name).await) };
+        let (found, told) = tokio::try_join!(looking, asking)?;
         let (partitions, replicas) = match (found.partitions, wanted) {
             (Some(found), _) => found,
             (None, None) => {
@@ -106,7 +129,11 @@ impl Admin {
             }
         };
         let created = found.partitions.is_none();
-        let settings = self.settings(name, deadline).await?;
+        let settings = match told {
+            Ok(told) if told.complete() => told,
+            _ => self.insist_on_settings(&admin, name, deadline).await?,
+        };
+        self.finish(admin);
         refuse(&settings, name)?;
         let topic = settings.topic(partitions, replicas);
         if let Some(wanted) = wanted.filter(|_| !created)
@@ -128,7 +155,9 @@ impl Admin {
         self: &Arc<Self>,
         name: &str,
     ) -> Result<Option<usize>, LogError> {
-        let settings = self.settings(name, Instant::now() + self.timeout).await?;
+        let admin = self.admin()?;
+        let settings = self.insist_on_settings(&admin, name, Instant::now() + self.timeout).await?;
+        self.finish(admin);
         Ok(settings.max_message_bytes())
     }
 
@@ -269,7 +298,7 @@ impl Admin {
             .create_topics([&wanted.request(name, brokers)], &self.options())
             .await
             .map_err(|error| self.explain(&doing, &error))?;
-        self.finish(admin).await;
+        self.finish(admin);
         for result in results {
             match result {
                 Ok(_) => tracing::info!(topic = name, "created with {}", wanted.words(brokers)),
@@ -309,24 +338,17 @@ impl Admin {
     /// The topic's settings; none if we may not read them. `rdkafka` does not hand on
     /// why a broker tells none: it may not have heard yet of a topic that another one
     /// knows, so it is asked again for a while.
-    async fn settings(&self, name: &str, deadline: Instant) -> Result<Settings, LogError> {
-        let doing = format!("reading the settings of the topic {name}");
+    async fn insist_on_settings(
+        &self,
+        admin: &AdminClient<Watch>,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Settings, LogError> {
         let deadline = deadline.min(Instant::now() + UNTOLD);
-        let admin = self.admin()?;
-        let settings = loop {
-            let asked = [&ResourceSpecifier::Topic(name)];
-            let answer = admin.describe_configs(asked, &self.options()).await;
-            let resources = answer.map_err(|error| self.explain(&doing, &error))?;
-            let told = Settings(
-                resources
-                    .into_iter()
-                    .filter_map(Result::ok)
-                    .flat_map(|resource| resource.entries)
-                    .filter_map(|one| Some((one.name, one.value?)))
-                    .collect(),
-            );
+        loop {
+            let told = self.ask_settings(admin, name).await?;
             if told.complete() {
-                break told;
+                return Ok(told);
             }
             if Instant::now() >= deadline {
                 tracing::warn!(
@@ -334,12 +356,25 @@ impl Admin {
                     "the brokers do not tell the topic's settings: assuming Kafka's defaults \
                      (allow DescribeConfigs on the topic by ACL)"
                 );
-                break Settings::default();
+                return Ok(Settings::default());
             }
             tokio::time::sleep(STEP).await;
-        };
-        self.finish(admin).await;
-        Ok(settings)
+        }
+    }
+
+    /// What the brokers tell of them now.
+    async fn ask_settings(
+        &self,
+        admin: &AdminClient<Watch>,
+        name: &str,
+    ) -> Result<Settings, LogError> {
+        let asked = [&ResourceSpecifier::Topic(name)];
+        let answer = admin.describe_configs(asked, &self.options()).await;
+        let doing = || format!("reading the settings of the topic {name}");
+        let resources = answer.map_err(|error| self.explain(&doing(), &error))?;
+        let told = resources.into_iter().filter_map(Result::ok);
+        let entries = told.flat_map(|resource| resource.entries);
+        Ok(Settings(entries.filter_map(|one| Some((one.name, one.value?))).collect()))
     }
 
     /// A client that may create, change and delete; it is signed in.
@@ -363,9 +398,16 @@ impl Admin {
             .operation_timeout(Some(self.timeout))
     }
 
-    /// Closing a client waits for its threads.
-    async fn finish(&self, admin: AdminClient<Watch>) {
-        let _ = spawn_blocking(move || drop(admin)).await;
+    /// Closing a client waits for its threads, up to a tenth of a second. Nobody has to wait
+    /// for that before the end.
+    fn finish(&self, admin: AdminClient<Watch>) {
+        let close = thread::Builder::new().name("kafka-close".into());
+        // Without a thread it has been closed here.
+        if let Ok(closing) = close.spawn(move || drop(admin)) {
+            let mut all = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|one| !one.is_finished());
+            all.push(closing);
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -410,54 +452,6 @@ fn beside(error: LogError, wanted: Option<&Wanted>) -> LogError {
         }
         (error, _) => error,
     }
-}
-
-/// What metadata told about a topic.
-struct Found {
-    brokers: usize,
-    /// Partitions and replicas; `None`: not there, or not ready.
-    partitions: Option<(u32, usize)>,
-}
-
-impl Found {
-    fn read(name: &str, metadata: &Metadata, brokers: &str) -> Result<Self, LogError> {
-        let count = metadata.brokers().len();
-        let absent = Self { brokers: count, partitions: None };
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
-            return Ok(absent);
-        };
-        match topic.error().map(Code::from) {
-            None => {}
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) => {
-                return Ok(absent);
-            }
-            Some(code) => {
-                let remedy = remedy(code).map(|text| format!("; {text}")).unwrap_or_default();
-                let words = format!("topic {name} (Kafka at {brokers}): {code}{remedy}");
-                return Err(sorted(code, words));
-            }
-        }
-        let partitions = topic.partitions();
-        let replicas = partitions.iter().map(|one| one.replicas().len()).min().unwrap_or(0);
-        Ok(Self {
-            brokers: count,
-            partitions: (!partitions.is_empty()).then_some((partitions.len() as u32, replicas)),
-        })
-    }
-}
-
-/// The offsets that were asked for, or the first partition without one and why.
-fn offsets(answer: &TopicPartitionList) -> Result<BTreeMap<u32, u64>, (i32, KafkaError)> {
-    let mut offsets = BTreeMap::new();
-    for one in answer.elements() {
-        one.error().map_err(|error| (one.partition(), error))?;
-        if let (Offset::Offset(offset), Ok(partition)) =
-            (one.offset(), u32::try_from(one.partition()))
-        {
-            offsets.insert(partition, offset.max(0) as u64);
-        }
-    }
-    Ok(offsets)
 }
 
 /// Whether a partition is about to have another leader.

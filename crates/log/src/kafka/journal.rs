@@ -129,6 +129,20 @@ impl KafkaJournal {
         self.with_reader(move |reader, topic| reader.read_to_end(topic, offset, timeout)).await
     }
 
+    /// See [`crate::Journal::read_to`].
+    ///
+    /// # Errors
+    /// If the brokers do not answer in time.
+    pub async fn read_to(&self, offset: u64, last: u64) -> Result<Vec<(u64, Bytes)>, LogError> {
+        let timeout = self.shared.admin.timeout();
+        self.with_reader(move |reader, topic| match reader.next {
+            // To ask for the end takes as long as an answer to what it is waiting for there.
+            Some(next) if next == offset => reader.read(topic, offset, last + 1, timeout),
+            _ => reader.read_to_end(topic, offset, timeout),
+        })
+        .await
+    }
+
     /// See [`crate::Journal::follow_from`].
     ///
     /// # Errors
@@ -217,8 +231,18 @@ impl Reader {
         }
         let (low, high) = self.consumer.fetch_watermarks(topic, 0, timeout)?;
         let (low, high) = (low.max(0) as u64, high.max(0) as u64);
+        self.read(topic, offset.max(low), high, timeout)
+    }
+
+    /// All entries from `next` up to `high`.
+    fn read(
+        &mut self,
+        topic: &str,
+        mut next: u64,
+        high: u64,
+        timeout: Duration,
+    ) -> Result<Vec<(u64, Bytes)>, KafkaError> {
         let mut entries = Vec::new();
-        let mut next = offset.max(low);
         if next >= high {
             return Ok(entries);
         }

@@ -65,10 +65,10 @@ async fn only_a_run_that_was_begun_is_warned_of() {
     recording.flush().await;
 
     // As a program does that tells its readers when the plan is made.
-    let planned = umbra_replay::plan(&job, &recording.log).await.unwrap();
+    let planned = umbra_replay::plan(&job, &recording.log).await.unwrap().planned;
     assert_eq!(planned.standing, Standing::New);
     assert_eq!(recording.replay(job.clone()).await.ended, Ended::Done);
-    let planned = umbra_replay::plan(&job, &recording.log).await.unwrap();
+    let planned = umbra_replay::plan(&job, &recording.log).await.unwrap().planned;
     assert_eq!((planned.run, planned.standing), (1, Standing::New));
     let running = recording.start(job.clone()).await;
     shadow.wait_for(330).await;

@@ -51,7 +51,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
     let mut sockets = Sockets::new(&capture).await?;
     let log = sockets.open_log(log, &stop).await?;
     // The plan comes first: every request the agent will record is meant.
-    let planned = umbra_replay::plan(&replay, &log).await?;
+    let agreed = umbra_replay::plan(&replay, &log).await?;
     let stats = Stats::new();
     let mut shown = admin::Shown::new(settings.as_yaml());
     stats.register(&mut shown.registry);
@@ -77,7 +77,7 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         report
     };
     let replayed = async {
-        let result = replay::watched(replay, planned, &log, &stats, &replay_stop).await;
+        let result = replay::watched(replay, agreed, &log, &stats, &replay_stop).await;
         if let Err(failure) = &result {
             // Production is served on: only the shadow goes without.
             tracing::error!(%failure, "nothing is mirrored any more; requests are still recorded");

@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Log, Mode};
-use umbra_replay::{Config, Ended, Planned, ReplayError, Report, Stats, TargetReport, Which};
+use umbra_replay::{Agreed, Config, Ended, ReplayError, Report, Stats, TargetReport, Which};
 
 use super::compared;
 use crate::{
@@ -49,10 +49,10 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
         output::text(&format!("job {}\n", replay.job))?;
     }
     // With the plan its start is fixed: what is recorded from now on is meant.
-    let planned = umbra_replay::plan(&replay, &log).await?;
+    let agreed = umbra_replay::plan(&replay, &log).await?;
     shown.ready.store(true, Ordering::Release);
     ready::write(run.ready_file.as_deref(), &ready)?;
-    let report = watched(replay, planned, &log, &stats, &stop).await;
+    let report = watched(replay, agreed, &log, &stats, &stop).await;
     admin.end().await;
     signals.abort();
     let report = report?;
@@ -69,13 +69,13 @@ pub(crate) async fn run(mut settings: Settings) -> Outcome {
 /// Runs the job with progress, heartbeat and hints.
 pub(crate) async fn watched(
     config: Config,
-    planned: Planned,
+    agreed: Agreed,
     log: &Log,
     stats: &Stats,
     stop: &CancellationToken,
 ) -> Result<Report, Failure> {
     let bar = progress::Bar::new();
-    let work = umbra_replay::run(config, planned, log, stats.clone(), stop.clone());
+    let work = umbra_replay::run(config, agreed, log, stats.clone(), stop.clone());
     let work = heartbeat::during(Box::pin(work), |seconds| beat(stats, seconds));
     Ok(bar.during(stats, work).await?)
 }
