@@ -164,8 +164,9 @@ fn no_secret_is_in_a_topic_or_in_a_spool() {
         assert_silent("the spool", &fs::read(&file).unwrap());
     }
     let keys = kcat::consume(&format!("{}.keys", log.arg()));
-    assert_eq!(keys.len(), 1, "one key, of today");
-    assert!(keys[0].value.windows(9).any(|at| at == b"age-encry"));
+    // In the hour before midnight (UTC) the next day's is there already.
+    assert!((1..=2).contains(&keys.len()), "a key a day");
+    assert!(keys.iter().all(|key| key.value.windows(9).any(|at| at == b"age-encry")));
 }
 
 /// Says all it was sent, in its head and in its body, as no shadow should.
