@@ -1,7 +1,7 @@
 //! Appends records to a topic as fast as it takes them, as Kafka's own
 //! `ProducerPerformance` does, for benches that run both in turns:
 //!
-//! `bench_kafka kafka://BROKER/TOPIC PAYLOADS RECORDS`
+//! `bench_kafka kafka://BROKER/TOPIC PAYLOADS RECORDS [PARTITIONS [KEY=VALUE…]]`
 //!
 //! PAYLOADS is a text file with a record in each line, used one after the other and again
 //! from the start. Prints, as JSON, how many were durable at which time, the CPU that the
@@ -16,6 +16,10 @@ use umbra_log::{
     Address, Append, Appender, Entry, Event, Log, LogOptions, Mode, Rejected, Tail, TailOptions,
 };
 
+/// The allocator of the binary: what librdkafka costs depends on it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How often it is looked how many records are durable.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -25,10 +29,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = Address::parse(&next("topic")?)?;
     let payloads = std::fs::read_to_string(next("file of payloads")?)?;
     let records: u64 = next("number of records")?.parse()?;
+    let partitions = arguments.next().map(|count| count.parse()).transpose()?;
+    let mut options = LogOptions::default();
+    options.partitions = partitions.unwrap_or(options.partitions);
+    for property in arguments {
+        let (key, value) = property.split_once('=').ok_or("KEY=VALUE is wanted")?;
+        options.kafka.insert(key.to_owned(), value.to_owned());
+    }
     let payloads: Vec<&[u8]> = payloads.lines().map(str::as_bytes).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let log = Log::open(&address, LogOptions::default(), Mode::Create).await?;
+        let log = Log::open(&address, options, Mode::Create).await?;
         append(&log, &payloads, records).await?;
         read(&log, records).await
     })

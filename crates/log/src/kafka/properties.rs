@@ -179,6 +179,12 @@ impl Properties {
         // What waits for its batch is nobody's answer. A batch costs the same whatever is in
         // it, and each partition fills its own.
         self.unless_set(&mut config, "linger.ms", "50");
+        // A record older than the linger that may not be sent yet, as five of its partition are
+        // under way, keeps the broker's thread going round without a pause. With fewer requests
+        // than that under way the next one is made and waits, and the thread with it.
+        if !self.user.contains_key("max.in.flight") {
+            self.unless_set(&mut config, "max.in.flight.requests.per.connection", "4");
+        }
         let wanted = self.user.get("batch.size").and_then(|size| size.parse().ok());
         config.set("batch.size", wanted.unwrap_or(1_000_000).min(limits.batch).to_string());
         config

@@ -127,10 +127,12 @@ pub(super) trait Sink: Sized {
 }
 
 impl Sink for Vec<u8> {
+    #[inline]
     fn raw(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.push(value as u8 | 0x80);
@@ -149,10 +151,12 @@ impl Sink for Vec<u8> {
 pub(super) struct Count(pub(super) usize);
 
 impl Sink for Count {
+    #[inline]
     fn raw(&mut self, bytes: &[u8]) {
         self.0 += bytes.len();
     }
 
+    #[inline]
     fn varint(&mut self, value: u64) {
         self.0 += (70 - (value | 1).leading_zeros() as usize) / 7;
     }

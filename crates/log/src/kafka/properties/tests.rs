@@ -38,6 +38,19 @@ fn a_user_may_tune_but_not_break() {
 }
 
 #[test]
+fn fewer_requests_are_under_way_than_librdkafka_allows_unless_told() {
+    let name = "max.in.flight.requests.per.connection";
+    let found = |pairs: &[(&str, &str)]| {
+        let properties = Properties::new(&["a:1".into()], &user(pairs), None);
+        let config = properties.producer(16 << 20, Limits::of(1_048_588, 16 << 20));
+        config.create_native_config().expect("librdkafka knows them all").get(name)
+    };
+    assert_eq!(found(&[]).as_deref(), Ok("4"));
+    assert_eq!(found(&[(name, "2")]).as_deref(), Ok("2"));
+    assert_eq!(found(&[("max.in.flight", "3")]).as_deref(), Ok("3"));
+}
+
+#[test]
 fn limits_fit_librdkafka_whatever_the_topic_says() {
     for (topic, queue) in [(1, 1), (500, 1 << 20), (1 << 20, 1 << 10), (2_000_000_000, 1 << 40)] {
         let limits = Limits::of(topic, queue);
