@@ -40,18 +40,19 @@ def run(bench):
     # So long that as much again is measured as is left out.
     seconds = WARM_S + bench.scaled(3)
 
-    def umbra(count):
+    def umbra(count, partitions=PARTITIONS):
         address = f"kafka://{kafka.brokers}/{topic()}"
-        written, read, broker_s = append_and_read(bench, kafka.part, [example(bench, "bench_kafka"), address, payloads, count])
+        written, read, broker_s = append_and_read(bench, kafka.part, [
+            example(bench, "bench_kafka"), address, payloads, count, partitions, f"linger.ms={SAME['linger.ms']}"])
         first = next((seen for seen in written["durable"] if seen[0] >= WARM_S), written["durable"][0])
         return told(count, written["seconds"], first[0], first[1]) | {
             "us": written["cpu_s"] / count * 1e6, "broker_us": broker_s / count * 1e6,
             "read_per_second": read["read"] / read["seconds"], "durable": written["durable"]}
 
-    def java(settings, count):
+    def java(settings, count, partitions=PARTITIONS):
         name = topic()
         kafka.tool("TopicCommand", "--bootstrap-server", kafka.brokers, "--create", "--topic", name,
-                   "--partitions", PARTITIONS, "--replication-factor", 1)
+                   "--partitions", partitions, "--replication-factor", 1)
         broker, before = kafka.part.cpu(), used()
         out = kafka.tool(
             "ProducerPerformance", "--topic", name, "--throughput", "-1", "--num-records", count,
@@ -74,7 +75,8 @@ def run(bench):
     # How many records fill the time; the broker is warm afterwards.
     probe = 100_000 if bench.quick else 300_000
     counts = {"umbra": umbra(probe)["whole_per_second"], "same": java(SAME, probe)["whole_per_second"]}
-    counts["tuned"] = counts["same"]
+    counts["tuned"] = counts["same one"] = counts["same"]
+    counts["umbra one"] = counts["umbra"]
     clear()
 
     def side(name, what):
@@ -88,7 +90,9 @@ def run(bench):
 
     samples = alternate(bench, {
         "umbra": side("umbra", umbra), "same": side("same", lambda count: java(SAME, count)),
-        "tuned": side("tuned", lambda count: java(TUNED, count))},
+        "tuned": side("tuned", lambda count: java(TUNED, count)),
+        "umbra one": side("umbra one", lambda count: umbra(count, 1)),
+        "same one": side("same one", lambda count: java(SAME, count, 1))},
         rounds=min(bench.rounds, 1 if bench.quick else 3), warm_up=False)
     return [
         Row("records/s / ProducerPerformance, same settings", ratio(samples, "umbra", "same", "per_second"),
@@ -97,11 +101,16 @@ def run(bench):
                  "ProducerPerformance fills one batch after the other"),
         Row("records/s / ProducerPerformance, 128 KiB batches, linger 10 ms", ratio(samples, "umbra", "tuned", "per_second"),
             more=True),
+        Row("records/s / ProducerPerformance, same settings, one partition", ratio(samples, "umbra one", "same one", "per_second"),
+            more=True, note="what the partitioner decides is left out: both fill one batch after the other"),
+        Row("CPU per record of the producer / ProducerPerformance, one partition", ratio(samples, "umbra one", "same one", "us")),
         Row("CPU per record of the producer / ProducerPerformance", ratio(samples, "umbra", "same", "us"),
             note="of the whole process, the JVM's start and warm-up included"),
         Row("CPU per record of the broker / ProducerPerformance", ratio(samples, "umbra", "same", "broker_us")),
         Row("Umbra", spread(samples, "umbra", "per_second"), unit="records/s", more=True),
         Row("ProducerPerformance, same settings", spread(samples, "same", "per_second"), unit="records/s", more=True),
+        Row("Umbra, one partition", spread(samples, "umbra one", "per_second"), unit="records/s", more=True),
+        Row("ProducerPerformance, one partition", spread(samples, "same one", "per_second"), unit="records/s", more=True),
         Row("ProducerPerformance, 128 KiB batches, linger 10 ms", spread(samples, "tuned", "per_second"),
             unit="records/s", more=True),
         Row("Umbra reads them with a group", spread(samples, "umbra", "read_per_second"), unit="records/s", more=True),
