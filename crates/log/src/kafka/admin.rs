@@ -219,24 +219,23 @@ impl Admin {
                 .add_partition_offset(name, partition as i32, at)
                 .map_err(|error| LogError::Unusable(format!("{name}/{partition}: {error}")))?;
         }
+        let doing = "asking for offsets";
         let deadline = Instant::now() + self.timeout;
         loop {
             let query = query.clone();
             let answer = self
-                .blocking("asking for offsets", move |client, timeout| {
-                    client.offsets_for_times(query, timeout)
-                })
+                .ask(doing, move |client, timeout| client.offsets_for_times(query, timeout))
                 .await?;
-            match offsets(&answer) {
-                Ok(offsets) => return Ok(offsets),
-                Err((_, error)) if between_leaders(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(STEP).await;
-                }
-                Err((partition, error)) => {
-                    let doing = format!("asking for an offset of {name}/{partition}");
-                    return Err(explain(&doing, self.properties.brokers(), &error, None));
-                }
+            // If none of them is led, the call itself fails.
+            let (what, error) = match answer.map(|answer| offsets(&answer)) {
+                Ok(Ok(offsets)) => return Ok(offsets),
+                Ok(Err((partition, error))) => (format!(" of {name}/{partition}"), error),
+                Err(error) => (format!(" of {name}"), error),
+            };
+            if !between_leaders(&error) || Instant::now() >= deadline {
+                return Err(self.explain(&format!("{doing}{what}"), &error));
             }
+            tokio::time::sleep(STEP).await;
         }
     }
 
@@ -408,14 +407,6 @@ impl Admin {
             all.retain(|one| !one.is_finished());
             all.push(closing);
         }
-    }
-
-    async fn blocking<T: Send + 'static>(
-        self: &Arc<Self>,
-        doing: &str,
-        call: impl FnOnce(&BaseConsumer<Watch>, Duration) -> Result<T, KafkaError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        self.ask(doing, call).await?.map_err(|error| self.explain(doing, &error))
     }
 
     async fn ask<T: Send + 'static>(
