@@ -76,9 +76,19 @@ impl Default for IdGenerator {
 /// An id as UUID text, lower case. Bytes that are no id (not 16) are shown as
 /// hexadecimal digits.
 pub fn text(id: &[u8]) -> String {
+    let mut text = String::new();
+    push_text(id, &mut text);
+    text
+}
+
+/// Puts the same behind what is there.
+pub(crate) fn push_text(id: &[u8], text: &mut String) {
     match <[u8; 16]>::try_from(id) {
-        Ok(id) => uuid::Uuid::from_bytes(id).hyphenated().to_string(),
-        Err(_) => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Ok(id) => {
+            let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+            text.push_str(uuid::Uuid::from_bytes(id).hyphenated().encode_lower(&mut buffer));
+        }
+        Err(_) => id.iter().for_each(|byte| text.push_str(&format!("{byte:02x}"))),
     }
 }
 

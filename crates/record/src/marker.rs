@@ -18,9 +18,32 @@ pub const TRUNCATED: &str = "x-umbra-truncated";
 /// The value of the Via line of a replayed request. `id` is the request's id.
 /// What could end the comment early is left out of the job's name.
 pub fn via_shadow(job: &str, id: &[u8]) -> String {
-    let job: String =
-        job.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '(' | ')' | '\\')).collect();
-    format!("1.1 {VIA_SHADOW} ({job}; {})", crate::id::text(id))
+    ShadowVia::new(job).of(id)
+}
+
+/// The same for many requests of one job.
+#[derive(Debug, Clone)]
+pub struct ShadowVia {
+    /// What stands before the id.
+    begin: String,
+}
+
+impl ShadowVia {
+    /// Of this job.
+    pub fn new(job: &str) -> Self {
+        let plain = |c: &char| c.is_ascii_graphic() && !matches!(c, '(' | ')' | '\\');
+        let job: String = job.chars().filter(plain).collect();
+        Self { begin: format!("1.1 {VIA_SHADOW} ({job}; ") }
+    }
+
+    /// Of the request with this id.
+    pub fn of(&self, id: &[u8]) -> String {
+        let mut via = String::with_capacity(self.begin.len() + 37);
+        via.push_str(&self.begin);
+        crate::id::push_text(id, &mut via);
+        via.push(')');
+        via
+    }
 }
 
 /// Whether a Via value names a replayer of ours among its hops, which means that

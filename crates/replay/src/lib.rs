@@ -30,6 +30,7 @@ mod send;
 mod sequence;
 mod share;
 mod stats;
+mod table;
 mod tally;
 mod window;
 

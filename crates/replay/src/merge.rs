@@ -2,9 +2,9 @@
 //! the next one is only known when every partition has shown what it has; one that
 //! is at its end, or silent for a while, is not waited for. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::order::Ticket;
+use crate::{order::Ticket, table::Table};
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ pub(crate) type Place = (u64, u32, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Merge {
     ready: BTreeMap<Place, Ticket>,
-    partitions: HashMap<u32, Held>,
+    partitions: Table<u32, Held>,
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! the knowledge of repetitions die with a process. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     mem,
 };
 
@@ -12,7 +12,7 @@ use prost::Message;
 use umbra_log::MAX_NOTE;
 use umbra_record::pb;
 
-use crate::job::entry::decode_note;
+use crate::{job::entry::decode_note, table::Table};
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +33,7 @@ pub(crate) struct Ledger {
     inherited: pb::Counts,
     captured_ns: u64,
     /// The last unbroken run of each lane, of records below which all is settled.
-    lanes: HashMap<Lane, Run>,
+    lanes: Table<Lane, Run>,
     /// Records met, in the order of their offsets, until all before them is settled.
     met: VecDeque<Met>,
     /// For telling which lanes were met lately.

@@ -1,9 +1,11 @@
 //! Order between requests of one connection, or of one key of their own: the next may
 //! go when the one before is settled. A pure table; who is due and who sends is decided elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use umbra_record::pb;
+
+use crate::table::Table;
 
 #[cfg(test)]
 mod tests;
@@ -49,11 +51,11 @@ const HELD_UP_NS: u64 = 1_000_000_000;
 /// Who waits for whom.
 #[derive(Debug)]
 pub(crate) struct OrderTable {
-    lines: HashMap<Connection, Line>,
+    lines: Table<Connection, Line>,
     /// Lines of more bytes or requests than these: they fill the read-ahead and may
     /// stop everybody. With the first request of each, and since when it holds the
     /// line up.
-    crowded: HashMap<Connection, Option<(Ticket, u64)>>,
+    crowded: Table<Connection, Option<(Ticket, u64)>>,
     max_bytes: usize,
     max_requests: usize,
 }
@@ -82,7 +84,7 @@ struct Place {
 
 impl OrderTable {
     pub(crate) fn new(max_bytes: usize, max_requests: usize) -> Self {
-        Self { lines: HashMap::new(), crowded: HashMap::new(), max_bytes, max_requests }
+        Self { lines: Table::default(), crowded: Table::default(), max_bytes, max_requests }
     }
 
     /// Takes a place in the connection's line, by its number there.

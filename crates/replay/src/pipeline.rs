@@ -12,17 +12,18 @@ mod hint;
 mod hold;
 mod intake;
 mod judging;
+mod lanes;
 mod room;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use umbra_log::{Delivery, LogTail, Tail};
 use umbra_record::{pb, select::Selection};
@@ -33,10 +34,9 @@ use crate::{
     clock::nanos,
     config::{Order, Target},
     error::ReplayError,
-    judge::{Bench, Beside, Exchanges},
+    judge::{Bench, Exchanges},
     merge::{Merge, Place},
     order::{Connection, OrderTable, Ticket},
-    outcome::Outcome,
     pacer::Pacer,
     production::Production,
     report::{AgentMissing, Times},
@@ -44,6 +44,7 @@ use crate::{
     send::Sender,
     sequence::Seen,
     stats::TargetStats,
+    table::Table,
     tally::Tally,
     window::Agents,
 };
@@ -53,6 +54,7 @@ use handover::Settled;
 use hold::{Down, Flaps};
 pub(crate) use intake::{id_of, is_safe, refusal};
 use judging::{Answers, Hearing, Judging};
+use lanes::Lanes;
 use room::Held;
 pub(crate) use room::{READ_AHEAD_RECORDS, Room};
 
@@ -76,7 +78,7 @@ pub(crate) struct Pipeline {
     share: Selection,
 
     room: Room,
-    flights: HashMap<Ticket, Box<Flight>>,
+    flights: Table<Ticket, Box<Flight>>,
     next_ticket: Ticket,
     /// Bytes of the log in memory: of flights, and parked.
     held_bytes: usize,
@@ -89,7 +91,7 @@ pub(crate) struct Pipeline {
     hearing: Option<Hearing>,
     /// Due, and free to go as soon as there is room.
     ready: VecDeque<Ticket>,
-    sends: JoinSet<Sent>,
+    sends: Lanes,
     in_flight: usize,
     /// Due and not settled.
     going: usize,
@@ -180,6 +182,8 @@ struct Flight {
     deliveries: Vec<Delivery>,
     /// Bytes of them that do not count at the reader.
     kept: usize,
+    /// All of them count there, and will not when there is room for more here.
+    counted: bool,
     attempt: u32,
     answers: Answers,
     /// When it was whole and could have been sent.
@@ -201,15 +205,6 @@ enum Stage {
     InFlight,
     /// Answered; production's answer is awaited, or both are being compared.
     Judging,
-}
-
-/// A send that has ended.
-struct Sent {
-    ticket: Ticket,
-    started: Instant,
-    /// Absent: only those beside the target were asked, because it had answered before.
-    outcome: Option<Outcome>,
-    beside: Beside,
 }
 
 impl Carry {
@@ -253,7 +248,7 @@ impl Pipeline {
             tail,
             stats,
             room,
-            flights: HashMap::new(),
+            flights: Table::default(),
             next_ticket: 0,
             held_bytes: 0,
             held: Held::new(),
@@ -263,7 +258,7 @@ impl Pipeline {
             judging: bench.map(Judging::new),
             hearing: None,
             ready: VecDeque::new(),
-            sends: JoinSet::new(),
+            sends: Lanes::new(Arc::clone(&prepared.sender)),
             in_flight: 0,
             going: 0,
             pace_over: false,
@@ -295,11 +290,16 @@ impl Pipeline {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if matches!(self.carry.pacer, Pacer::Max) {
+                // Sends that are about to end are settled together.
+                tokio::task::yield_now().await;
+            }
             self.settle_ended().await?;
             if self.phase == Phase::Running {
                 self.unpark().await?;
             }
             let wake = self.pump().await?;
+            self.keep_more();
             self.bell.set(wake);
             self.report_partitions().await?;
             self.settle_up_in_time();
@@ -310,7 +310,7 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if running => self.drain(End::Stopped, self.job.config.drain),
-                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.settle(sent).await?,
+                sent = self.sends.next() => self.settle(sent?).await?,
                 judged = Judging::next(&mut self.judging) => self.on_judged(judged)?,
                 () = self.bell.rung() => {}
                 () = self.course.changed(), if running => self.heed().await,
@@ -344,7 +344,7 @@ impl Pipeline {
     }
 
     async fn settle_ended(&mut self) -> Result<(), ReplayError> {
-        while let Some(sent) = self.sends.try_join_next() {
+        while let Some(sent) = self.sends.try_next() {
             self.settle(sent).await?;
         }
         self.settle_judged()

@@ -243,7 +243,7 @@ impl<'a> Replay<'a> {
         let kept = journal.keep();
         tokio::pin!(kept);
         let partitions = planned.partitions.len();
-        let room = Room::new(self.log, self.config.read_ahead_bytes, partitions);
+        let room = Room::new(self.log, &self.config, partitions);
         let mut pipelines = JoinSet::new();
         for (index, prepared) in self.shadows().enumerate() {
             let name = &prepared.target.name;

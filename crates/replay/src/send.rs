@@ -6,6 +6,7 @@ mod answer;
 mod connect;
 mod http1;
 mod http2;
+mod patience;
 mod recorded;
 mod rewrite;
 mod trust;
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use tokio_rustls::rustls::ClientConfig;
 use umbra_record::{pb, redact::Restored};
 
@@ -26,6 +28,7 @@ use crate::{
 use connect::Connector;
 use http1::Http1;
 use http2::Http2;
+use patience::Patience;
 use recorded::Recorded;
 use rewrite::{Rules, Shadow};
 pub use trust::Tls;
@@ -55,6 +58,14 @@ pub enum SenderError {
     /// Nothing to verify the target's certificate with.
     #[error("TLS: {0}")]
     Trust(String),
+}
+
+/// What whoever sends one request after the other keeps between them.
+#[derive(Debug, Default)]
+pub(crate) struct Reused {
+    patience: Patience,
+    /// Its memory serves the next request.
+    out: BytesMut,
 }
 
 enum Transport {
@@ -139,6 +150,11 @@ impl Sender {
     /// ends within the target's timeouts. Dropping the future gives the request up
     /// and closes its connection (HTTP/2: its stream).
     pub async fn send(&self, outgoing: Outgoing) -> Outcome {
+        self.send_again(outgoing, &mut Reused::default()).await
+    }
+
+    /// The same for one request after the other.
+    pub(crate) async fn send_again(&self, outgoing: Outgoing, reused: &mut Reused) -> Outcome {
         let started = Instant::now();
         let unsendable = |why: String| {
             let fault = Fault::new(Class::Unsendable, why);
@@ -157,8 +173,7 @@ impl Sender {
             Err(why) => return unsendable(why.to_owned()),
         };
         let version = outgoing.request.version();
-        drop(outgoing);
-        let (mut sent, downgraded) = self.transport.send(shadow, version).await;
+        let (mut sent, downgraded) = self.transport.send(&shadow, version, reused).await;
         if let Some(answer) = sent.answer.take() {
             match without(echo, answer).await {
                 Ok(answer) => sent.answer = Some(answer),
@@ -195,15 +210,22 @@ async fn without(echo: Echo, mut answer: Answer) -> Result<Answer, Fault> {
 
 impl Transport {
     /// Tells whether it went as HTTP/1.1 although it was recorded as HTTP/2.
-    async fn send(&self, shadow: Shadow, version: pb::Version) -> (Sent, bool) {
+    async fn send(
+        &self,
+        shadow: &Shadow<'_>,
+        version: pb::Version,
+        reused: &mut Reused,
+    ) -> (Sent, bool) {
         match self {
-            Self::Http1(http1) => (http1.send(&shadow).await, false),
+            Self::Http1(http1) => (http1.send(shadow, reused).await, false),
             Self::Http2(http2) => (http2.send(shadow).await, false),
             Self::Recorded(recorded) => match version {
                 // There is no HTTP/3 to a target; what it has in common with HTTP/2 is
                 // most of it.
-                pb::Version::Http2 | pb::Version::Http3 => recorded.send_http2(shadow).await,
-                _ => (recorded.http1.send(&shadow).await, false),
+                pb::Version::Http2 | pb::Version::Http3 => {
+                    recorded.send_http2(shadow, reused).await
+                }
+                _ => (recorded.http1.send(shadow, reused).await, false),
             },
         }
     }

@@ -1,7 +1,9 @@
 //! Records met a second time: an agent whose log was in trouble may have written
 //! some twice. Told by (agent, lane, partition, sequence), within bounded memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use crate::table::Table;
 
 #[cfg(test)]
 mod tests;
@@ -18,10 +20,10 @@ type Lane = ([u8; 16], u32, u32);
 /// Which sequences of each lane have been met.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    lanes: HashMap<Lane, Runs>,
+    lanes: Table<Lane, Runs>,
     /// Per partition, the offset up to which records were delivered: what comes
     /// below it comes again by the log's doing and is no duplicate of the agent's.
-    delivered: HashMap<u32, u64>,
+    delivered: Table<u32, u64>,
 }
 
 /// First to last sequence, both included; neighbours are merged.

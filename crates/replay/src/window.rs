@@ -2,11 +2,14 @@
 //! delivered: how a window without a known end is found to be over, and who was
 //! missing. Pure; fed with marks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use umbra_record::{id, pb};
 
-use crate::report::{AgentMissing, rfc3339};
+use crate::{
+    report::{AgentMissing, rfc3339},
+    table::Table,
+};
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +35,7 @@ impl Window {
 /// What the agents of a log have delivered, as their marks say.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    agents: HashMap<[u8; 16], Agent>,
+    agents: Table<[u8; 16], Agent>,
 }
 
 #[derive(Debug, Default)]

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinError;
 use umbra_log::Delivery;
 
-use super::{End, Flight, Phase, Pipeline, Sent, Stage};
+use super::{
+    End, Flight, Phase, Pipeline, Stage,
+    lanes::{Job, Sent},
+};
 use crate::{
     clock::{Anchor, nanos},
     config::{Late, Target},
     error::ReplayError,
-    judge::Beside,
     order::Ticket,
     outcome::{Class, Outcome, Outgoing},
     outcomes,
@@ -162,24 +163,19 @@ impl Pipeline {
         };
         self.in_flight += 1;
         self.stats.in_flight.set(self.in_flight as i64);
-        if self.judging.is_some() {
-            return self.send_beside(ticket, outgoing);
-        }
-        let sender = Arc::clone(&self.sender);
-        self.sends.spawn(async move {
-            let started = Instant::now();
-            let outcome = Some(sender.send(outgoing).await);
-            Sent { ticket, started, outcome, beside: Beside::default() }
-        });
+        let asked = self.asked(ticket);
+        self.sends.send(
+            ticket,
+            match asked {
+                Some(asked) => Job::Beside(asked, outgoing),
+                None => Job::Alone(outgoing),
+            },
+        );
     }
 
     /// A send has ended.
-    pub(super) async fn settle(
-        &mut self,
-        sent: Result<Sent, JoinError>,
-    ) -> Result<(), ReplayError> {
-        let Sent { ticket, started, outcome, beside } =
-            sent.map_err(|error| ReplayError::Bug(format!("a send failed: {error}")))?;
+    pub(super) async fn settle(&mut self, sent: Sent) -> Result<(), ReplayError> {
+        let Sent { ticket, started, outcome, beside } = sent;
         self.in_flight -= 1;
         self.stats.in_flight.set(self.in_flight as i64);
         let all_there = self.take_beside(ticket, started, beside)?;
@@ -302,7 +298,7 @@ impl Pipeline {
     pub(super) fn forget_place(&mut self, ticket: Ticket, flight: &Flight) {
         self.forget_answers(ticket, flight);
         self.held_bytes -= flight.bytes();
-        self.held.left(ticket, flight.kept);
+        self.held.left(ticket, flight);
         if flight.is_going() {
             self.going -= 1;
         }

@@ -1,7 +1,7 @@
 //! From records to requests that wait for their time: decoded, cut to the window,
 //! put together, selected. What is not taken is counted with its reason and done.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use umbra_log::{Delivery, Event};
 use umbra_record::{
@@ -76,6 +76,8 @@ impl Pipeline {
         }
         match record.body {
             Some(Body::Request(request)) => {
+                // It stays where it is from now on.
+                let request = Arc::new(request);
                 let written = request.start_ns.saturating_add(request.end_after_ns);
                 self.agents.met(agent, written);
                 self.on_request(agent, &record.key, request, delivery).await?;
@@ -107,7 +109,7 @@ impl Pipeline {
         &mut self,
         agent: [u8; 16],
         key: &[u8],
-        request: pb::Request,
+        request: Arc<pb::Request>,
         delivery: Delivery,
     ) -> Result<(), ReplayError> {
         let partition = delivery.partition;
@@ -117,12 +119,12 @@ impl Pipeline {
             self.hand_in(delivery);
             return Ok(());
         }
-        let selected = self.job.config.selection.decide(&(&request).into()).is_selected();
+        let selected = self.job.config.selection.decide(&(&*request).into()).is_selected();
         let allowed = !selected || self.job.config.allow_production;
         if !allowed && self.production.is_hit(&request.upstream) {
             return Err(ReplayError::WouldHitProduction {
                 target: self.target.name.clone(),
-                upstream: request.upstream,
+                upstream: request.upstream.clone(),
             });
         }
         self.tally(partition).read += 1;
@@ -152,7 +154,13 @@ impl Pipeline {
         self.target.unseal || self.judging.as_ref().is_some_and(Judging::unseals)
     }
 
-    fn admit(&mut self, agent: [u8; 16], key: &[u8], mut request: pb::Request, delivery: Delivery) {
+    fn admit(
+        &mut self,
+        agent: [u8; 16],
+        key: &[u8],
+        mut request: Arc<pb::Request>,
+        delivery: Delivery,
+    ) {
         let now = self.now();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -166,7 +174,7 @@ impl Pipeline {
             refused = self.assembly.begin(id, ticket, place.1, &request, now).err();
         }
         let bytes = delivery.payload.len();
-        let body = request.body.take().map(|body| vec![body]);
+        let body = Arc::make_mut(&mut request).body.take().map(|body| vec![body]);
         let flight = Box::new(Flight {
             stage: Stage::Assembling,
             handed_over: false,
@@ -178,9 +186,10 @@ impl Pipeline {
             answers: Answers::default(),
             deliveries: vec![delivery],
             kept: 0,
+            counted: false,
             arrived_ns: now,
             due_ns: 0,
-            request: Arc::new(request),
+            request,
         });
         if let (Some(order), Some((line, number))) = (&mut self.order, in_line) {
             order.enter(line, number, ticket);
@@ -349,7 +358,7 @@ impl Pipeline {
                 partition.ledger.hand_over();
             }
         }
-        let gone: HashMap<Ticket, Box<Flight>> = self
+        let gone: Vec<(Ticket, Box<Flight>)> = self
             .flights
             .extract_if(|_, flight| {
                 let out = matches!(flight.stage, Stage::InFlight | Stage::Judging);
@@ -363,7 +372,7 @@ impl Pipeline {
         for flight in self.flights.values_mut() {
             flight.handed_over |= partitions.contains(&flight.place.1);
         }
-        gone.into_values().for_each(|flight| flight.leave());
+        gone.into_iter().for_each(|(_, flight)| flight.leave());
         for partition in partitions {
             self.merge.release(*partition);
             self.forget_parked(*partition);

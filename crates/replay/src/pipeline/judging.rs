@@ -28,9 +28,9 @@ use crate::{
     assembly::Id,
     config::WhenDown,
     error::ReplayError,
-    judge::{At, Bench, Beside, Case, Companion, Exchanges, Facts, Note, no_answers},
+    judge::{Asked, At, Bench, Beside, Case, Companion, Exchanges, Facts, Note, no_answers},
     order::Ticket,
-    outcome::{Outcome, Outgoing},
+    outcome::Outcome,
     tally::Skip,
 };
 use early::Early;
@@ -68,15 +68,16 @@ pub(super) struct Judging {
     between_notes: Duration,
 }
 
-/// What is known of the answers to one request.
+/// What is known of the answers to one request. Small as long as nothing is: every request
+/// that is held has one.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     recorded: Recorded,
-    own: Option<Outcome>,
+    own: Option<Box<Outcome>>,
     /// The target refused, and was back so soon that it was not down.
-    refused: Option<Outcome>,
-    baseline: Option<Outcome>,
-    noise: Option<Outcome>,
+    refused: Option<Box<Outcome>>,
+    baseline: Option<Box<Outcome>>,
+    noise: Option<Box<Outcome>>,
     /// It was judged before, by a member of the job that did not come to settle it.
     pub(super) judged_before: bool,
 }
@@ -238,18 +239,11 @@ impl Pipeline {
         }
     }
 
-    /// The send of a request, to this target and to those beside it that have not
-    /// answered it yet.
-    pub(super) fn send_beside(&mut self, ticket: Ticket, outgoing: Outgoing) {
-        let (Some(judging), Some(flight)) = (&self.judging, self.flights.get(&ticket)) else {
-            return;
-        };
-        let asked = open(&judging.bench, &flight.answers, &self.sender);
-        self.sends.spawn(async move {
-            let started = Instant::now();
-            let (outcome, beside) = asked.send(outgoing).await;
-            super::Sent { ticket, started, outcome, beside }
-        });
+    /// Who is to be sent the request: this target and those beside it, as far as they have
+    /// not answered it yet. `None`: only this target ever is.
+    pub(super) fn asked(&self, ticket: Ticket) -> Option<Box<Asked>> {
+        let (judging, flight) = self.judging.as_ref().zip(self.flights.get(&ticket))?;
+        Some(Box::new(open(&judging.bench, &flight.answers, &self.sender)))
     }
 
     /// An agent says what it takes out of messages.
@@ -311,9 +305,9 @@ impl Pipeline {
         &mut self,
         ticket: Ticket,
         started: Instant,
-        beside: Beside,
+        beside: Option<Box<Beside>>,
     ) -> Result<bool, ReplayError> {
-        let Some(judging) = &self.judging else { return Ok(true) };
+        let (Some(judging), Some(beside)) = (&self.judging, beside) else { return Ok(true) };
         let sent_ns = self.job.time.at(started);
         let both = [
             (judging.bench.baseline.clone(), beside.baseline),
@@ -339,8 +333,8 @@ impl Pipeline {
             }
             if let Some(flight) = self.flights.get_mut(&ticket) {
                 match index {
-                    0 => flight.answers.baseline = Some(outcome),
-                    _ => flight.answers.noise = Some(outcome),
+                    0 => flight.answers.baseline = Some(Box::new(outcome)),
+                    _ => flight.answers.noise = Some(Box::new(outcome)),
                 }
             }
         }
@@ -353,7 +347,7 @@ impl Pipeline {
         let Some(judging) = &mut self.judging else { return self.settled(ticket) };
         let Some(flight) = self.flights.get_mut(&ticket) else { return };
         if outcome.is_some() {
-            flight.answers.own = outcome;
+            flight.answers.own = outcome.map(Box::new);
         }
         flight.body = None;
         let waits = matches!(flight.answers.recorded, Recorded::Unknown);
@@ -383,7 +377,7 @@ impl Pipeline {
     /// What the target answered, while another that is asked too has not.
     pub(super) fn keep_outcome(&mut self, ticket: Ticket, outcome: Option<Outcome>) {
         if let (Some(outcome), Some(flight)) = (outcome, self.flights.get_mut(&ticket)) {
-            flight.answers.own = Some(outcome);
+            flight.answers.own = Some(Box::new(outcome));
         }
     }
 

@@ -13,11 +13,25 @@ use std::{
 
 use umbra_log::{Delivery, Event, Log};
 
-use super::{Pipeline, Stage};
-use crate::{assembly::Id, error::ReplayError, order::Ticket, tally::Skip};
+use super::{Flight, Pipeline, Stage};
+use crate::{
+    assembly::Id,
+    config::{Config, Pace},
+    error::ReplayError,
+    order::Ticket,
+    tally::Skip,
+};
 
 /// Requests held at most, per target, beside those that count at the reader.
 pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
+
+/// The same of an embedded log that is sent as fast as the target answers: what waits there
+/// may as well wait on disk. What is sent at recorded times is put in order meanwhile.
+const FEW_RECORDS: usize = 2048;
+
+/// With no more than this part of the allowed requests in flight it is order that holds them
+/// up: others may be found further on.
+const STARVED: usize = 8;
 
 /// Bodies that block each other for so long do so for good.
 const STUCK: Duration = Duration::from_secs(1);
@@ -37,15 +51,19 @@ pub(crate) struct Room {
     pub(super) line_requests: usize,
     /// Whether partitions are paused one by one.
     pub(super) divided: bool,
+    /// Of what is held as a rule, in requests.
+    few: usize,
 }
 
 impl Room {
-    pub(crate) fn new(log: &Log, read_ahead_bytes: usize, partitions: usize) -> Self {
+    pub(crate) fn new(log: &Log, config: &Config, partitions: usize) -> Self {
+        let read_ahead_bytes = config.read_ahead_bytes;
         // What each partition of Kafka may have at the reader has to be more than what is
-        // fetched of it at a time.
-        let (shares, reader_records) = match log {
-            Log::File(_) => (1, READ_AHEAD_RECORDS / 4),
-            Log::Kafka(_) => (partitions.max(1), READ_AHEAD_RECORDS),
+        // fetched of it at a time; and to pause one is dear, while a file can wait.
+        let (shares, few, reader_records) = match (log, &config.pace) {
+            (Log::File(_), Pace::Max) => (1, FEW_RECORDS, FEW_RECORDS / 2),
+            (Log::File(_), _) => (1, READ_AHEAD_RECORDS, READ_AHEAD_RECORDS / 4),
+            (Log::Kafka(_), _) => (partitions.max(1), READ_AHEAD_RECORDS, READ_AHEAD_RECORDS),
         };
         Self {
             bound: read_ahead_bytes,
@@ -55,7 +73,13 @@ impl Room {
             line_bytes: read_ahead_bytes,
             line_requests: READ_AHEAD_RECORDS / shares / 2,
             divided: shares > 1,
+            few,
         }
+    }
+
+    /// Whether fewer requests are held than may be.
+    fn is_lean(&self) -> bool {
+        self.few < READ_AHEAD_RECORDS
     }
 }
 
@@ -77,6 +101,11 @@ pub(super) struct Parked {
 pub(super) struct Held {
     /// Bytes that are uncounted at the reader.
     pub(super) kept: usize,
+    /// Requests that count at the reader until there is room for more here, and some that
+    /// have left.
+    counted: VecDeque<Ticket>,
+    /// How many of them have not.
+    alive: usize,
     /// By partition.
     parked: BTreeMap<u32, Parked>,
     /// There may be room for a parked one.
@@ -94,6 +123,8 @@ impl Held {
     pub(super) fn new() -> Self {
         Self {
             kept: 0,
+            counted: VecDeque::new(),
+            alive: 0,
             parked: BTreeMap::new(),
             changed: false,
             overdraft: None,
@@ -103,8 +134,9 @@ impl Held {
     }
 
     /// Forgets a request that was held.
-    pub(super) fn left(&mut self, ticket: Ticket, kept: usize) {
-        self.kept -= kept;
+    pub(super) fn left(&mut self, ticket: Ticket, flight: &Flight) {
+        self.kept -= flight.kept;
+        self.alive -= usize::from(flight.counted);
         self.changed = true;
         if self.overdraft.is_some_and(|(_, last)| last == ticket) {
             self.overdraft = None;
@@ -147,15 +179,57 @@ impl Pipeline {
         };
         let bytes = self.flights.get(&ticket).map_or(0, |flight| flight.bytes());
         let taken = self.held.kept + self.promised();
-        if taken + bytes <= limit && self.flights.len() <= READ_AHEAD_RECORDS {
+        if taken + bytes <= limit && self.kept_requests() < self.most_requests() {
             self.keep_deliveries(ticket);
+        } else if self.room.is_lean()
+            && let Some(flight) = self.flights.get_mut(&ticket)
+        {
+            flight.counted = true;
+            self.held.counted.push_back(ticket);
+            self.held.alive += 1;
         }
+    }
+
+    /// Takes requests over that count at the reader, as others have left: it stops until
+    /// most of those have.
+    pub(super) fn keep_more(&mut self) {
+        while let Some(&ticket) = self.held.counted.front()
+            && self.held.parked.is_empty()
+        {
+            let counted = self.flights.get(&ticket).filter(|flight| flight.counted);
+            if let Some(bytes) = counted.map(|flight| flight.bytes()) {
+                if self.kept_requests() >= self.most_requests() || !self.has_room_for(bytes) {
+                    break;
+                }
+                self.keep_deliveries(ticket);
+            }
+            self.held.counted.pop_front();
+        }
+        // Those behind one that stays for long.
+        if self.held.counted.len() > 2 * self.held.alive + FEW_RECORDS {
+            let flights = &self.flights;
+            let counted = |ticket: &Ticket| flights.get(ticket).is_some_and(|one| one.counted);
+            self.held.counted.retain(counted);
+        }
+    }
+
+    fn kept_requests(&self) -> usize {
+        self.flights.len() - self.held.alive
+    }
+
+    /// Requests of which account is kept here, at most.
+    fn most_requests(&self) -> usize {
+        let idle = self.ready.is_empty() && self.in_flight <= self.target.concurrency / STARVED;
+        let starved = idle && !self.is_held();
+        // Nor may anything stop the reader while it brings the parts of a body.
+        if starved || self.promised() > 0 { READ_AHEAD_RECORDS } else { self.room.few }
     }
 
     /// Takes the deliveries of a request off the reader's account.
     pub(super) fn keep_deliveries(&mut self, ticket: Ticket) {
         let Some(flight) = self.flights.get_mut(&ticket) else { return };
         flight.deliveries.iter_mut().for_each(Delivery::uncount);
+        self.held.alive -= usize::from(std::mem::take(&mut flight.counted));
         let bytes = flight.bytes();
         self.held.kept += bytes - flight.kept;
         flight.kept = bytes;

@@ -18,20 +18,22 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::timeout,
+    time::Instant as TimerInstant,
 };
 
 use super::{
-    Fault, Sent,
+    Fault, Reused, Sent,
     answer::Collector,
     connect::{Connector, Stream},
-    rewrite::{Framing, Shadow},
+    rewrite::{Field, Framing, Shadow},
 };
 use crate::outcome::Class;
 use decode::Decoder;
 
 /// Bodies up to this are copied behind the head, so that a request is one write.
 const COPY_BELOW: usize = 16 * 1024;
+/// Memory kept for writing the next request.
+const KEPT: usize = 4 * COPY_BELOW;
 /// Largest chunk written.
 const CHUNK: usize = 256 * 1024;
 /// Read at once.
@@ -66,9 +68,9 @@ impl Http1 {
 
     /// Sends it: again, once and on a new connection, only if the first connection
     /// failed before it took a byte.
-    pub(super) async fn send(&self, shadow: &Shadow) -> Sent {
+    pub(super) async fn send(&self, shadow: &Shadow<'_>, reused: &mut Reused) -> Sent {
         if let Some((stream, buffer)) = self.reuse() {
-            let sent = self.exchange(stream, buffer, shadow).await;
+            let sent = self.exchange(stream, buffer, shadow, reused).await;
             if sent.written || sent.fault.is_none() {
                 return sent;
             }
@@ -77,21 +79,32 @@ impl Http1 {
         match self.connector.connect().await {
             Ok(stream) => {
                 let connect = started.elapsed();
-                let sent = self.exchange(stream, BytesMut::new(), shadow).await;
+                let sent = self.exchange(stream, BytesMut::new(), shadow, reused).await;
                 Sent { connect: Some(connect), ..sent }
             }
             Err(fault) => Sent::not_connected(fault, started),
         }
     }
 
-    async fn exchange(&self, stream: Stream, buffer: BytesMut, shadow: &Shadow) -> Sent {
-        let mut exchange = Exchange::new(stream, buffer, shadow);
-        let result = timeout(self.timeout, poll_fn(|cx| exchange.poll(cx))).await;
-        let fault = match result {
-            Ok(result) => result.err(),
+    async fn exchange(
+        &self,
+        stream: Stream,
+        buffer: BytesMut,
+        shadow: &Shadow<'_>,
+        reused: &mut Reused,
+    ) -> Sent {
+        let out = std::mem::take(&mut reused.out);
+        let mut exchange = Exchange::new(stream, buffer, out, shadow);
+        let until = TimerInstant::now().checked_add(self.timeout);
+        let result = poll_fn(|cx| match (exchange.poll(cx), until) {
+            (Poll::Pending, Some(until)) => reused.patience.poll(cx, until).map(|()| None),
+            (result, _) => result.map(Some),
+        });
+        let fault = match result.await {
+            Some(result) => result.err(),
             // The answer was there, the target only did not take the rest of the body.
-            Err(_) if exchange.answer.is_complete() => None,
-            Err(_) => {
+            None if exchange.answer.is_complete() => None,
+            None => {
                 let detail = format!("no whole answer within {:?}", self.timeout);
                 Some(Fault::new(Class::Timeout, detail))
             }
@@ -104,6 +117,9 @@ impl Http1 {
             started: exchange.answer.started(),
             answer: None,
         };
+        if exchange.out.capacity() <= KEPT {
+            reused.out = std::mem::take(&mut exchange.out);
+        }
         self.keep(exchange, sent)
     }
 
@@ -149,7 +165,9 @@ impl Http1 {
 /// reading when somebody reads their answer.
 struct Exchange {
     stream: Stream,
-    /// What is still to be written.
+    /// What is still to be written: at first this …
+    out: BytesMut,
+    /// … then these.
     pieces: VecDeque<Bytes>,
     flushed: bool,
     written: bool,
@@ -162,15 +180,18 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(stream: Stream, buffer: BytesMut, shadow: &Shadow) -> Self {
+    /// The memory of `out` is used again.
+    fn new(stream: Stream, buffer: BytesMut, mut out: BytesMut, shadow: &Shadow<'_>) -> Self {
+        let pieces = encode(shadow, &mut out);
         Self {
             stream,
-            pieces: encode(shadow),
+            out,
+            pieces,
             flushed: false,
             written: false,
             write_error: None,
             buffer,
-            decoder: Decoder::new(shadow.method.as_ref() == b"HEAD"),
+            decoder: Decoder::new(shadow.method == b"HEAD"),
             answer: Collector::start(),
         }
     }
@@ -184,6 +205,7 @@ impl Exchange {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => false,
             Poll::Ready(Err(e)) => {
+                self.out.clear();
                 self.pieces.clear();
                 self.write_error = Some(e);
                 false
@@ -207,6 +229,14 @@ impl Exchange {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.write_error.is_some() {
             return Poll::Ready(Ok(()));
+        }
+        while !self.out.is_empty() {
+            let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written = true;
+            self.out.advance(taken);
         }
         while !self.pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); 16];
@@ -270,14 +300,17 @@ fn poll_read_buf(
     std::future::Future::poll(future.as_mut(), cx)
 }
 
-/// The request as pieces to be written one after the other.
-fn encode(shadow: &Shadow) -> VecDeque<Bytes> {
+/// The request: all of it in `out` if it is small, else in pieces to be written one after
+/// the other.
+fn encode(shadow: &Shadow<'_>, out: &mut BytesMut) -> VecDeque<Bytes> {
     let fields = shadow.fields.iter().map(|f| f.name.len() + f.value.len() + 4);
     let size = shadow.method.len() + shadow.target.len() + 14 + fields.sum::<usize>();
     let body = shadow.body.iter().map(Bytes::len).sum::<usize>();
     let copy = body <= COPY_BELOW;
-    let mut head = BytesMut::with_capacity(size + if copy { body + 64 } else { 0 });
-    head.put_slice(&shadow.method);
+    out.clear();
+    let mut head = if copy { std::mem::take(out) } else { BytesMut::new() };
+    head.reserve(size + if copy { body + 64 } else { 0 });
+    head.put_slice(shadow.method);
     head.put_u8(b' ');
     head.put_slice(&shadow.target);
     head.put_slice(b" HTTP/1.1\r\n");
@@ -286,17 +319,16 @@ fn encode(shadow: &Shadow) -> VecDeque<Bytes> {
     let mut pieces = VecDeque::new();
     let chunked = shadow.framing == Framing::Chunked;
     for piece in shadow.body.iter().filter(|piece| !piece.is_empty()) {
-        let mut rest = piece.clone();
-        while !rest.is_empty() {
-            let data = rest.split_to(if chunked { CHUNK.min(rest.len()) } else { rest.len() });
+        for at in (0..piece.len()).step_by(if chunked { CHUNK } else { piece.len() }) {
+            let end = if chunked { piece.len().min(at + CHUNK) } else { piece.len() };
             if chunked {
-                head.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                head.put_slice(format!("{:x}\r\n", end - at).as_bytes());
             }
             if copy {
-                head.put_slice(&data);
+                head.put_slice(&piece[at..end]);
             } else {
                 pieces.push_back(head.split().freeze());
-                pieces.push_back(data);
+                pieces.push_back(piece.slice(at..end));
             }
             if chunked {
                 head.put_slice(b"\r\n");
@@ -307,15 +339,19 @@ fn encode(shadow: &Shadow) -> VecDeque<Bytes> {
         head.put_slice(b"0\r\n");
         put_fields(&mut head, &shadow.trailers);
     }
+    if copy {
+        *out = head;
+        return pieces;
+    }
     pieces.push_back(head.freeze());
     pieces.retain(|piece| !piece.is_empty());
     pieces
 }
 
 /// Field lines and the empty line behind them.
-fn put_fields(out: &mut BytesMut, fields: &[umbra_record::pb::Header]) {
+fn put_fields(out: &mut BytesMut, fields: &[Field<'_>]) {
     for field in fields {
-        out.put_slice(&field.name);
+        out.put_slice(field.name);
         out.put_slice(b": ");
         out.put_slice(&field.value);
         out.put_slice(b"\r\n");

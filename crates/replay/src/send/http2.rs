@@ -30,7 +30,7 @@ use super::{
     Fault, Sent,
     answer::{Collector, Head},
     connect::Connector,
-    rewrite::{Shadow, Unsendable},
+    rewrite::{Field, Shadow, Unsendable},
 };
 use crate::outcome::Class;
 
@@ -106,9 +106,9 @@ impl Http2 {
 
     /// Sends it; again, on another connection, only if nothing was sent or the target
     /// said that it will not look at it.
-    pub(super) async fn send(&self, shadow: Shadow) -> Sent {
+    pub(super) async fn send(&self, shadow: &Shadow<'_>) -> Sent {
         let began = Instant::now();
-        let request = match translate(&shadow, &self.scheme) {
+        let request = match translate(shadow, &self.scheme) {
             Ok(request) => request,
             Err(why) => return Sent::not_connected(Fault::new(Class::Unsendable, why), began),
         };
@@ -122,7 +122,7 @@ impl Http2 {
                 Ok(connection) => connection,
                 Err(fault) => return Sent::not_connected(fault, began),
             };
-            let mut sent = self.exchange(&connection, &request, &shadow.body).await;
+            let mut sent = self.exchange(&connection, &request, shadow.body).await;
             let class = sent.fault.as_ref().map(|fault| fault.class);
             let silent = !connection.alive.load(Ordering::Relaxed);
             let unsent = !sent.written && class.is_some_and(|class| class != Class::Unsendable);
@@ -295,22 +295,22 @@ struct Translated {
     trailers: Option<HeaderMap>,
 }
 
-fn translate(shadow: &Shadow, scheme: &uri::Scheme) -> Result<Translated, Unsendable> {
+fn translate(shadow: &Shadow<'_>, scheme: &uri::Scheme) -> Result<Translated, Unsendable> {
     let mut parts = uri::Parts::default();
     parts.scheme = Some(scheme.clone());
-    let path = uri::PathAndQuery::from_maybe_shared(shadow.target.clone());
+    let path = uri::PathAndQuery::try_from(&shadow.target[..]);
     let path = path.map_err(|_| "the path has bytes that cannot be sent over HTTP/2")?;
     // That type cuts a fragment off silently.
-    if path.as_str().as_bytes() != shadow.target {
+    if path.as_str().as_bytes() != &shadow.target[..] {
         return Err("the path has bytes that cannot be sent over HTTP/2");
     }
     parts.path_and_query = Some(path);
     let host = shadow.fields.iter().find(|f| f.name.eq_ignore_ascii_case(b"host"));
-    let authority = host.map(|f| uri::Authority::from_maybe_shared(f.value.clone()));
+    let authority = host.map(|f| uri::Authority::try_from(&f.value[..]));
     parts.authority = authority.transpose().map_err(|_| "the host cannot be sent over HTTP/2")?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.version = http::Version::HTTP_2;
-    head.method = http::Method::from_bytes(&shadow.method).map_err(|_| "a bad method")?;
+    head.method = http::Method::from_bytes(shadow.method).map_err(|_| "a bad method")?;
     head.uri = Uri::from_parts(parts).map_err(|_| "the target cannot be sent over HTTP/2")?;
     head.headers = field_map(&shadow.fields)?;
     let trailers =
@@ -319,14 +319,14 @@ fn translate(shadow: &Shadow, scheme: &uri::Scheme) -> Result<Translated, Unsend
 }
 
 /// Without what HTTP/2 says in other ways (RFC 9113 section 8.2.2).
-fn field_map(fields: &[pb::Header]) -> Result<HeaderMap, Unsendable> {
+fn field_map(fields: &[Field<'_>]) -> Result<HeaderMap, Unsendable> {
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(&field.name).map_err(|_| "a bad field name")?;
+        let name = HeaderName::from_bytes(field.name).map_err(|_| "a bad field name")?;
         if matches!(name.as_str(), "host" | "transfer-encoding" | "connection") {
             continue;
         }
-        let value = HeaderValue::from_maybe_shared(field.value.clone())
+        let value = HeaderValue::from_bytes(&field.value)
             .map_err(|_| "a control character in a field value")?;
         map.try_append(name, value).map_err(|_| "too many fields")?;
     }

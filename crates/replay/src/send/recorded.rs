@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Fault, Sent,
+    Fault, Reused, Sent,
     connect::{Connector, Stream},
     http1::Http1,
     http2::Http2,
@@ -53,7 +53,11 @@ impl Recorded {
 
     /// Sends a request that was recorded as HTTP/2; tells whether it went as HTTP/1.1
     /// instead.
-    pub(super) async fn send_http2(&self, shadow: Shadow) -> (Sent, bool) {
+    pub(super) async fn send_http2(
+        &self,
+        shadow: &Shadow<'_>,
+        reused: &mut Reused,
+    ) -> (Sent, bool) {
         let began = Instant::now();
         match self.speaks_http2().await {
             Ok(true) => {
@@ -64,7 +68,7 @@ impl Recorded {
                 }
                 (sent, false)
             }
-            Ok(false) => (self.http1.send(&shadow).await, true),
+            Ok(false) => (self.http1.send(shadow, reused).await, true),
             Err(fault) => (Sent::not_connected(fault, began), false),
         }
     }

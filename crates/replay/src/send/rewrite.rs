@@ -1,7 +1,9 @@
 //! From a recorded request to the one a shadow gets. Pure: no sockets, no time.
 //! What is not named here stays as it was recorded, byte for byte, in its order.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use umbra_record::{authority::ShadowHost, marker, pb};
 
 use super::SenderError;
@@ -26,7 +28,7 @@ const FRAMING: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"te"];
 
 /// What is changed on the way to one target.
 pub(super) struct Rules {
-    job: String,
+    via: marker::ShadowVia,
     shadow_host: ShadowHost,
     /// The target's own, as in its URL.
     authority: String,
@@ -37,18 +39,40 @@ pub(super) struct Rules {
     remove: Vec<Bytes>,
 }
 
-/// A request as a target gets it, in no particular HTTP version.
+/// A request as a target gets it, in no particular HTTP version. What was recorded is
+/// borrowed: it is written once, and nobody keeps it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shadow {
-    pub(super) method: Bytes,
+pub(super) struct Shadow<'a> {
+    pub(super) method: &'a [u8],
     /// Path and query, raw.
-    pub(super) target: Bytes,
+    pub(super) target: Cow<'a, [u8]>,
     /// All field lines, Host and framing included.
-    pub(super) fields: Vec<pb::Header>,
+    pub(super) fields: Vec<Field<'a>>,
     pub(super) framing: Framing,
-    pub(super) body: Vec<Bytes>,
+    pub(super) body: &'a [Bytes],
     /// Only with [`Framing::Chunked`].
-    pub(super) trailers: Vec<pb::Header>,
+    pub(super) trailers: Vec<Field<'a>>,
+}
+
+/// A field line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: Cow<'a, [u8]>,
+}
+
+impl<'a> Field<'a> {
+    fn new(name: &'a str, value: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { name: name.as_bytes(), value: value.into() }
+    }
+
+    fn recorded(header: &'a pb::Header) -> Self {
+        Self { name: &header.name, value: Cow::Borrowed(&header.value) }
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
 }
 
 /// How the end of the body is told.
@@ -96,7 +120,7 @@ impl Rules {
             remove.push(Bytes::copy_from_slice(name.as_ref()));
         }
         Ok(Self {
-            job: job.to_owned(),
+            via: marker::ShadowVia::new(job),
             shadow_host: target.shadow_host.clone(),
             authority: authority.to_owned(),
             prefix: Bytes::copy_from_slice(target.url.path().trim_end_matches('/').as_bytes()),
@@ -106,7 +130,7 @@ impl Rules {
     }
 
     /// The request to send, or why it cannot be sent.
-    pub(super) fn apply(&self, outgoing: &Outgoing) -> Result<Shadow, Unsendable> {
+    pub(super) fn apply<'a>(&'a self, outgoing: &'a Outgoing) -> Result<Shadow<'a>, Unsendable> {
         let request = &outgoing.request;
         let form = pb::TargetForm::try_from(request.form).unwrap_or(pb::TargetForm::Origin);
         if form == pb::TargetForm::Authority || request.method.as_ref() == b"CONNECT" {
@@ -118,23 +142,23 @@ impl Rules {
         if matches!(request.version(), pb::Version::Http2 | pb::Version::Http3) {
             join_cookies(&mut fields);
         }
-        let via = marker::via_shadow(&self.job, &request.id);
-        fields.push(field("via", via.into()));
+        fields.push(Field::new("via", self.via.of(&request.id).into_bytes()));
         if outgoing.attempt >= 2 {
-            fields.push(field(marker::ATTEMPT, Bytes::from_static(b"2")));
+            fields.push(Field::new(marker::ATTEMPT, &b"2"[..]));
         }
         if request.completeness == pb::Completeness::Truncated as i32 {
-            fields.push(field(marker::TRUNCATED, request.body_length.to_string().into()));
+            let length = request.body_length.to_string();
+            fields.push(Field::new(marker::TRUNCATED, length.into_bytes()));
         }
         self.set_and_remove(&mut fields);
         let shadow = Shadow {
-            method: request.method.clone(),
+            method: &request.method,
             target: self.target(request, form),
             fields,
             framing,
-            body: outgoing.body.clone().unwrap_or_default(),
+            body: outgoing.body.as_deref().unwrap_or_default(),
             trailers: match framing {
-                Framing::Chunked => request.trailers.clone(),
+                Framing::Chunked => request.trailers.iter().map(Field::recorded).collect(),
                 _ => Vec::new(),
             },
         };
@@ -143,30 +167,24 @@ impl Rules {
     }
 
     /// Path and query, behind the prefix.
-    fn target(&self, request: &pb::Request, form: pb::TargetForm) -> Bytes {
+    fn target<'a>(&self, request: &'a pb::Request, form: pb::TargetForm) -> Cow<'a, [u8]> {
         if form == pb::TargetForm::Asterisk {
-            return Bytes::from_static(b"*");
+            return Cow::Borrowed(b"*");
         }
         // An absolute-form target may have no path (RFC 9112 section 3.2.1).
         let slash: &[u8] = if request.path.starts_with(b"/") { b"" } else { b"/" };
-        if self.prefix.is_empty() && slash.is_empty() && request.query.is_none() {
-            return request.path.clone();
-        }
-        let query = request.query.as_ref();
-        let size = self.prefix.len() + 1 + request.path.len() + query.map_or(0, |q| q.len() + 1);
-        let mut target = BytesMut::with_capacity(size);
-        target.put_slice(&self.prefix);
-        target.put_slice(slash);
-        target.put_slice(&request.path);
-        if let Some(query) = query {
-            target.put_u8(b'?');
-            target.put_slice(query);
-        }
-        target.freeze()
+        let (mark, query): (&[u8], &[u8]) = match &request.query {
+            None if self.prefix.is_empty() && slash.is_empty() => {
+                return Cow::Borrowed(&request.path);
+            }
+            None => (b"", b""),
+            Some(query) => (b"?", query),
+        };
+        Cow::Owned([&self.prefix, slash, &request.path, mark, query].concat())
     }
 
     /// The recorded fields without those of the hop, Host rewritten where it stood.
-    fn end_to_end(&self, request: &pb::Request) -> Vec<pb::Header> {
+    fn end_to_end<'a>(&'a self, request: &'a pb::Request) -> Vec<Field<'a>> {
         let named: Vec<&[u8]> = request
             .headers
             .iter()
@@ -178,66 +196,65 @@ impl Rules {
         // Host, Via and the attempt are added; TE may need a Connection.
         let mut fields = Vec::with_capacity(request.headers.len() + 4);
         for header in &request.headers {
-            let name = &header.name;
+            let name = &header.name[..];
             if name.eq_ignore_ascii_case(b"host") {
                 if let Some(value) = host.take() {
-                    fields.push(pb::Header { name: name.clone(), value });
+                    fields.push(Field { name, value });
                 }
             } else if name.eq_ignore_ascii_case(b"te") {
                 if elements(&header.value).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
-                    let value = Bytes::from_static(b"trailers");
-                    fields.push(pb::Header { name: name.clone(), value });
+                    fields.push(Field { name, value: Cow::Borrowed(b"trailers") });
                     // Demanded beside it (RFC 9110 section 10.1.4).
-                    fields.push(field("connection", Bytes::from_static(b"TE")));
+                    fields.push(Field::new("connection", &b"TE"[..]));
                 }
             } else if is_one_of(name, &FRAMING) || !(is_one_of(name, &HOP_BY_HOP) || named(name)) {
-                fields.push(header.clone());
+                fields.push(Field::recorded(header));
             }
         }
         if let Some(value) = host {
-            fields.insert(0, field("host", value));
+            fields.insert(0, Field::new("host", value));
         }
         fields
     }
 
-    fn host(&self, request: &pb::Request) -> Bytes {
+    fn host<'a>(&'a self, request: &'a pb::Request) -> Cow<'a, [u8]> {
         let host = self.shadow_host.apply(&request.authority, &self.authority);
         if host.is_empty() {
             // HTTP/1.0 without Host: the least surprising name is the target's.
-            return Bytes::copy_from_slice(self.authority.as_bytes());
+            return Cow::Borrowed(self.authority.as_bytes());
         }
-        Bytes::copy_from_slice(&host)
+        host
     }
 
     /// What the user said, after everything else: a field that is set stands where
     /// the first of its name stood.
-    fn set_and_remove(&self, fields: &mut Vec<pb::Header>) {
+    fn set_and_remove<'a>(&'a self, fields: &mut Vec<Field<'a>>) {
         for name in &self.remove {
-            fields.retain(|f| !f.name.eq_ignore_ascii_case(name));
+            fields.retain(|f| !f.is(name));
         }
         for (name, values) in &self.set {
-            let at = fields.iter().position(|f| f.name.eq_ignore_ascii_case(name));
-            let name = at.map_or_else(|| name.clone(), |at| fields[at].name.clone());
-            fields.retain(|f| !f.name.eq_ignore_ascii_case(&name));
+            let at = fields.iter().position(|f| f.is(name));
+            let name = at.map_or(&name[..], |at| fields[at].name);
+            fields.retain(|f| !f.is(name));
             let at = at.unwrap_or(fields.len());
-            let lines = values.iter().map(|v| pb::Header { name: name.clone(), value: v.clone() });
+            let lines = values.iter().map(|value| Field { name, value: Cow::Borrowed(value) });
             fields.splice(at..at, lines);
         }
     }
 }
 
-impl Shadow {
+impl Shadow<'_> {
     /// Refuses what would be read as something else at the other end: a record is
     /// data from outside, and no byte of it may begin another line or request.
     fn check(&self) -> Result<(), Unsendable> {
-        if self.method.is_empty() || !self.method.iter().all(|b| is_token(*b)) {
+        if !is_token(self.method) {
             return Err("the method is not a token");
         }
         if self.target.iter().any(|b| *b <= b' ') {
             return Err("a blank or control character in the target");
         }
         for field in self.fields.iter().chain(&self.trailers) {
-            if field.name.is_empty() || !field.name.iter().all(|b| is_token(*b)) {
+            if !is_token(field.name) {
                 return Err("a field name is not a token");
             }
             if field.value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
@@ -266,43 +283,43 @@ fn framing(outgoing: &Outgoing) -> Framing {
 
 /// Makes the framing fields say what will be sent. Lines that already do stay as
 /// they were; a body that was cut has another length than its record says.
-fn frame(fields: &mut Vec<pb::Header>, framing: Framing, outgoing: &Outgoing) {
+fn frame(fields: &mut Vec<Field<'_>>, framing: Framing, outgoing: &Outgoing) {
     let (keep, drop): (&[u8], &[u8]) = match framing {
         Framing::None => (b"", b"transfer-encoding"),
         Framing::Length => (b"content-length", b"transfer-encoding"),
         Framing::Chunked => (b"transfer-encoding", b"content-length"),
     };
-    fields.retain(|f| !f.name.eq_ignore_ascii_case(drop));
+    fields.retain(|f| !f.is(drop));
     match framing {
         // Without a body, `Content-Length: 0` may stand and any other may not.
-        Framing::None => fields.retain(|f| {
-            !f.name.eq_ignore_ascii_case(b"content-length") || parse_length(&f.value) == Some(0)
-        }),
+        Framing::None => {
+            fields.retain(|f| !f.is(b"content-length") || parse_length(&f.value) == Some(0));
+        }
         Framing::Length => {
             let body = outgoing.body.iter().flatten();
             let length = body.map(|piece| piece.len() as u64).sum();
             let mut found = false;
             fields.retain_mut(|f| {
-                if !f.name.eq_ignore_ascii_case(keep) {
+                if !f.is(keep) {
                     return true;
                 }
                 if parse_length(&f.value) != Some(length) {
-                    f.value = length.to_string().into();
+                    f.value = Cow::Owned(length.to_string().into_bytes());
                 }
                 !std::mem::replace(&mut found, true)
             });
             if !found {
-                fields.push(field("content-length", length.to_string().into()));
+                fields.push(Field::new("content-length", length.to_string().into_bytes()));
             }
         }
         Framing::Chunked => {
-            let last = fields.iter().rposition(|f| f.name.eq_ignore_ascii_case(keep));
+            let last = fields.iter().rposition(|f| f.is(keep));
             let ends = last.is_some_and(|at| {
                 let coding = elements(&fields[at].value).last();
                 coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
             });
             if !ends {
-                fields.push(field("transfer-encoding", Bytes::from_static(b"chunked")));
+                fields.push(Field::new("transfer-encoding", &b"chunked"[..]));
             }
         }
     }
@@ -310,23 +327,19 @@ fn frame(fields: &mut Vec<pb::Header>, framing: Framing, outgoing: &Outgoing) {
 
 /// HTTP/2 may split Cookie into several lines; elsewhere it is one (RFC 9113
 /// section 8.2.3).
-fn join_cookies(fields: &mut Vec<pb::Header>) {
-    let is_cookie = |f: &pb::Header| f.name.eq_ignore_ascii_case(b"cookie");
+fn join_cookies(fields: &mut Vec<Field<'_>>) {
+    let is_cookie = |f: &Field<'_>| f.is(b"cookie");
     if fields.iter().filter(|f| is_cookie(f)).count() < 2 {
         return;
     }
     let all: Vec<&[u8]> = fields.iter().filter(|f| is_cookie(f)).map(|f| &f.value[..]).collect();
-    let mut joined = Some(Bytes::from(all.join(&b"; "[..])));
+    let mut joined = Some(Cow::Owned(all.join(&b"; "[..])));
     fields.retain_mut(|f| {
         if !is_cookie(f) {
             return true;
         }
         joined.take().map(|value| f.value = value).is_some()
     });
-}
-
-fn field(name: &'static str, value: Bytes) -> pb::Header {
-    pb::Header { name: Bytes::from_static(name.as_bytes()), value }
 }
 
 fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
@@ -343,9 +356,25 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
+
+/// Bytes of a token (RFC 9110 section 5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

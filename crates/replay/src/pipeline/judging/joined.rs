@@ -16,7 +16,7 @@ use crate::{
 
 /// Those that are still to be asked.
 pub(super) fn open(bench: &Bench, answers: &Answers, own: &Arc<Sender>) -> Asked {
-    let sender = |companion: &Option<Companion>, answer: &Option<Outcome>| {
+    let sender = |companion: &Option<Companion>, answer: &Option<Box<Outcome>>| {
         let companion = companion.as_ref().filter(|_| answer.is_none());
         companion.map(|companion| Arc::clone(&companion.sender))
     };
@@ -41,11 +41,11 @@ pub(super) fn case(
         return Err("request_cut");
     }
     let answers = std::mem::take(&mut flight.answers);
-    let side = |companion: &Option<Companion>, outcome: Option<Outcome>| {
+    let side = |companion: &Option<Companion>, outcome: Option<Box<Outcome>>| {
         companion
             .as_ref()
             .zip(outcome)
-            .map(|(one, outcome)| Side::new(&one.target, &facts, outcome))
+            .map(|(one, outcome)| Side::new(&one.target, &facts, *outcome))
     };
     let expected = match (&bench.baseline, answers.recorded) {
         (None, Recorded::Here(response)) => Expected::Recorded(response),
@@ -63,6 +63,6 @@ pub(super) fn case(
     let own = answers.refused.or(answers.own).ok_or("down")?;
     let noise = side(&bench.noise, answers.noise);
     let noise = noise.filter(|side| !side.outcome.class.is_down());
-    let actual = Side::new(target, &facts, own);
+    let actual = Side::new(target, &facts, *own);
     Ok(Case { ticket, facts, expected, actual, noise })
 }

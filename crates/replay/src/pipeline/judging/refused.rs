@@ -15,7 +15,7 @@ impl Pipeline {
         if self.judging.is_some()
             && let Some(flight) = self.flights.get_mut(&ticket)
         {
-            flight.answers.refused = Some(outcome.clone());
+            flight.answers.refused = Some(Box::new(outcome.clone()));
         }
     }
 

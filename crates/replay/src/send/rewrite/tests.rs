@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use umbra_record::{authority::ShadowHost, pb};
 
-use super::{Framing, Rules, Shadow};
+use super::{Field, Framing, Rules, Shadow};
 use crate::{
     config::{Protocol, Target, WhenDown},
     outcome::Outgoing,
@@ -53,9 +53,27 @@ fn outgoing(request: pb::Request, body: Option<&[&'static [u8]]>) -> Outgoing {
     Outgoing { request: request.into(), body, attempt: 1 }
 }
 
-fn apply(target: &Target, outgoing: &Outgoing) -> Shadow {
+/// A shadow that borrows nothing.
+struct Sent {
+    target: Vec<u8>,
+    fields: Vec<pb::Header>,
+    framing: Framing,
+    body: Vec<Bytes>,
+    trailers: Vec<pb::Header>,
+}
+
+fn apply(target: &Target, outgoing: &Outgoing) -> Sent {
     let rules = Rules::new(target, "job").expect("good rules");
-    rules.apply(outgoing).expect("a request that can be sent")
+    let Shadow { target, fields, framing, body, trailers, .. } =
+        rules.apply(outgoing).expect("a request that can be sent");
+    let own = |fields: Vec<Field<'_>>| fields.iter().map(|f| header(f.name, &f.value)).collect();
+    Sent {
+        target: target.into_owned(),
+        fields: own(fields),
+        framing,
+        body: body.to_vec(),
+        trailers: own(trailers),
+    }
 }
 
 fn lines(fields: &[pb::Header]) -> Vec<String> {
