@@ -141,13 +141,14 @@ impl Properties {
         config
     }
 
-    /// For a reader that pauses a partition when it has so much of it. What was fetched
-    /// beyond that is thrown away with each pause, and fetched again.
+    /// For a reader that has a queue for each partition, and takes so much of it. What is
+    /// fetched beyond that comes on top.
     pub(super) fn fetch_for(&self, config: &mut ClientConfig, bytes: usize, records: usize) {
         let records = (records / 2).clamp(50, 2_000);
         self.unless_set(config, "queued.min.messages", &records.to_string());
         let bytes = (bytes / 2).clamp(64 << 10, 1 << 20);
         self.unless_set(config, "fetch.message.max.bytes", &bytes.to_string());
+        self.unless_set(config, "queued.max.messages.kbytes", &(bytes >> 10).to_string());
     }
 
     /// For a member of a consumer group.

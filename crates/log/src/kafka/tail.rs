@@ -8,6 +8,7 @@ mod inbox;
 mod partition;
 mod poller;
 mod rebalance;
+mod wake;
 
 use std::{
     collections::BTreeMap,

@@ -439,13 +439,34 @@ async fn what_retention_took_before_it_was_read_is_told() {
     assert_eq!(to_the_end(&mut tail, &ends(1, 50)).await.assigned, ends(1, 50));
 }
 
+/// So many bytes that a fetch takes one batch of them.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed + 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    (0..400).map(|_| next()).collect()
+}
+
 #[tokio::test]
 async fn a_reader_overtaken_by_retention_goes_on_behind_the_gap() {
     for group in [None, Some(unique("g"))] {
         let topic = unique("overtaken");
         let log = broker::log(&topic, 1).await;
-        append(&log, 1, 0, 3000).await;
-        let options = TailOptions { group, read_ahead_records: 10, ..TailOptions::default() };
+        let appender = log.appender().await.expect("an appender");
+        for batch in 0..3 {
+            for number in batch * 1000..(batch + 1) * 1000 {
+                appender.enqueue(&entry(0, &noise(number))).expect("room");
+            }
+            appender.flush(DEADLINE).await.expect("durable");
+        }
+        let options = TailOptions {
+            group,
+            read_ahead_records: 10,
+            read_ahead_bytes: 64 << 10,
+            ..TailOptions::default()
+        };
         let mut tail = log.tail(options).await.expect("a tail");
         let mut held = Vec::new();
         while held.len() < 10 {
@@ -453,7 +474,7 @@ async fn a_reader_overtaken_by_retention_goes_on_behind_the_gap() {
                 held.push(one);
             }
         }
-        // It is paused now: what it reads next will not be there.
+        // No more than the first batch was fetched: what is read next will not be there.
         delete_before(&topic, 2900).await;
         held.into_iter().for_each(Delivery::done);
         let (mut read, mut missing) = (Vec::new(), Vec::new());

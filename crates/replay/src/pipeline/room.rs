@@ -25,8 +25,8 @@ use crate::{
 /// Requests held at most, per target, beside those that count at the reader.
 pub(crate) const READ_AHEAD_RECORDS: usize = 16_384;
 
-/// The same of an embedded log that is sent as fast as the target answers: what waits there
-/// may as well wait on disk. What is sent at recorded times is put in order meanwhile.
+/// The same of what is sent as fast as the target answers: what waits there may as well
+/// wait in the log. What is sent at recorded times is put in order meanwhile.
 const FEW_RECORDS: usize = 2048;
 
 /// With no more than this part of the allowed requests in flight it is order that holds them
@@ -58,12 +58,11 @@ pub(crate) struct Room {
 impl Room {
     pub(crate) fn new(log: &Log, config: &Config, partitions: usize) -> Self {
         let read_ahead_bytes = config.read_ahead_bytes;
-        // What each partition of Kafka may have at the reader has to be more than what is
-        // fetched of it at a time; and to pause one is dear, while a file can wait.
         let (shares, few, reader_records) = match (log, &config.pace) {
             (Log::File(_), Pace::Max) => (1, FEW_RECORDS, FEW_RECORDS / 2),
             (Log::File(_), _) => (1, READ_AHEAD_RECORDS, READ_AHEAD_RECORDS / 4),
-            (Log::Kafka(_), _) => (partitions.max(1), READ_AHEAD_RECORDS, READ_AHEAD_RECORDS),
+            (Log::Kafka(_), Pace::Max) => (partitions.max(1), FEW_RECORDS, READ_AHEAD_RECORDS / 4),
+            (Log::Kafka(_), _) => (partitions.max(1), READ_AHEAD_RECORDS, READ_AHEAD_RECORDS / 4),
         };
         Self {
             bound: read_ahead_bytes,

@@ -19,7 +19,7 @@ use rdkafka::{
     error::{KafkaResult, RDKafkaErrorCode as Code},
 };
 
-use super::{group::Group, poller::Poller};
+use super::{group::Group, poller::Poller, wake::Wake};
 use crate::{LogError, progress::Checkpoint};
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -62,7 +62,12 @@ impl Commits {
         Self { committer: None, on_its_way: None, last: None, failing: false }
     }
 
-    pub(super) fn of(consumer: &Arc<BaseConsumer<Group>>, topic: &str) -> Result<Self, LogError> {
+    /// Rings whenever an outcome is there.
+    pub(super) fn of(
+        consumer: &Arc<BaseConsumer<Group>>,
+        topic: &str,
+        wake: Arc<Wake>,
+    ) -> Result<Self, LogError> {
         let (jobs, waiting) = sync_channel::<Vec<Offsets>>(1);
         let (tell, outcomes) = sync_channel(1);
         let (consumer, topic) = (Arc::clone(consumer), topic.to_owned());
@@ -74,6 +79,7 @@ impl Commits {
                 if tell.send(done).is_err() {
                     return;
                 }
+                wake.ring();
             }
         };
         let thread = thread::Builder::new()

@@ -1,5 +1,5 @@
 //! One assigned partition: what is out, what waits for a reservation, and whether
-//! it is paused. Pure bookkeeping: it talks to nobody.
+//! it rests. Pure bookkeeping: it talks to nobody.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -30,7 +30,7 @@ pub(super) struct Partition {
     bytes: usize,
     /// On offer or in its user's hands.
     out: usize,
-    pub(super) paused: bool,
+    resting: bool,
     /// Its user wants no more of it.
     pub(super) finished: bool,
     /// Its user is to give it up.
@@ -76,7 +76,7 @@ impl Partition {
             records: 0,
             bytes: 0,
             out: 0,
-            paused: false,
+            resting: false,
             finished: false,
             revoking: false,
             held: VecDeque::new(),
@@ -198,16 +198,17 @@ impl Partition {
         self.forget_held();
     }
 
-    pub(super) fn wants_pause(&self, marks: Marks) -> bool {
-        !self.paused
-            && (self.finished || self.bytes >= marks.bytes || self.records >= marks.records)
-    }
-
-    pub(super) fn wants_resume(&self, marks: Marks) -> bool {
-        self.paused
-            && !self.finished
-            && self.bytes <= marks.bytes / 4
-            && self.records <= marks.records / 4
+    /// Whether another record may be taken: none from the high mark on, until a quarter of
+    /// it is left.
+    pub(super) fn takes(&mut self, marks: Marks) -> bool {
+        let part = if self.resting { 4 } else { 1 };
+        let (bytes, records) = (marks.bytes / part, marks.records / part);
+        self.resting = if self.resting {
+            self.bytes > bytes || self.records > records
+        } else {
+            self.bytes >= bytes || self.records >= records
+        };
+        !(self.resting || self.finished || self.revoking)
     }
 
     /// Nothing of it waits any more: its user has finished it.

@@ -1,6 +1,11 @@
 //! The thread that polls: one loop that takes what librdkafka has, settles what
-//! came back, commits, pauses and resumes, and moves rebalances along (`rebalance`,
-//! `commits`). It never waits for its user, and for the brokers only briefly.
+//! came back, commits, and moves rebalances along (`rebalance`, `commits`). It never
+//! waits for its user, and for the brokers only briefly.
+//!
+//! Each partition has a queue of its own in librdkafka, which stops fetching for it when
+//! that is full. So a partition of which there is enough is simply not taken from; to
+//! pause it would throw away what was fetched. All in one queue would stop all fetching
+//! with the first batch of one of them.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +15,9 @@ use std::{
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, Consumer, base_consumer::PartitionQueue},
     error::{KafkaError, KafkaResult},
-    message::Timestamp,
+    message::{BorrowedMessage, Timestamp},
 };
 use tokio::sync::oneshot;
 
@@ -22,6 +27,7 @@ use super::{
     inbox::{Inbox, Wish},
     partition::{Desk, Marks, Partition},
     rebalance::Rebalancing,
+    wake::Wake,
 };
 use crate::{
     LogError, Start,
@@ -29,8 +35,8 @@ use crate::{
     settle::{SettleQueue, Settled},
 };
 
-/// Records taken between two looks at everything else.
-const BATCH: usize = 256;
+/// Records taken of a partition between two looks at everything else.
+const BATCH: usize = 128;
 /// Longest wait for a record while something else is going on …
 const SHORT: Duration = Duration::from_millis(5);
 /// … and while nothing is.
@@ -66,6 +72,9 @@ pub(super) struct Poller {
     pub(super) desk: Desk,
     pub(super) settings: Settings,
     pub(super) partitions: BTreeMap<u32, Partition>,
+    /// What librdkafka has fetched of them.
+    pub(super) queues: BTreeMap<u32, PartitionQueue<Group>>,
+    wake: Arc<Wake>,
     pub(super) commits: Commits,
     pub(super) rebalancing: Rebalancing,
     pub(super) closing: Option<Closing>,
@@ -79,15 +88,18 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) fn new(
-        consumer: BaseConsumer<Group>,
+        mut consumer: BaseConsumer<Group>,
         inbox: Arc<Inbox>,
         settings: Settings,
     ) -> Result<Self, LogError> {
         // The loop looks often enough.
         let queue = SettleQueue::new(|| {});
+        let wake = Arc::new(Wake::default());
+        let bell = Arc::clone(&wake);
+        consumer.set_nonempty_callback(move || bell.ring());
         let consumer = Arc::new(consumer);
         let commits = if settings.grouped {
-            Commits::of(&consumer, &settings.topic)?
+            Commits::of(&consumer, &settings.topic, Arc::clone(&wake))?
         } else {
             Commits::none()
         };
@@ -96,6 +108,8 @@ impl Poller {
             desk: Desk { inbox, queue, grouped: settings.grouped },
             settings,
             partitions: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            wake,
             commits,
             rebalancing: Rebalancing::default(),
             closing: None,
@@ -127,7 +141,6 @@ impl Poller {
             self.take_notes();
             self.rebalance();
             self.commit();
-            self.regulate();
             if !self.settings.grouped {
                 self.look_for_partitions();
             }
@@ -138,32 +151,68 @@ impl Poller {
     // --- records ---
 
     fn poll(&mut self) {
-        let consumer = Arc::clone(&self.consumer);
-        let mut wait = self.patience();
-        let marks = self.marks();
-        for _ in 0..BATCH {
-            match consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    let number = message.partition() as u32;
-                    if let Some(partition) = self.partitions.get_mut(&number) {
-                        let payload = message.payload().unwrap_or(b"");
-                        let offset = message.offset().max(0) as u64;
-                        partition.arrive(offset, time_ns(message.timestamp()), payload, &self.desk);
-                        if partition.wants_pause(marks) {
-                            break;
-                        }
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(number))) => {
-                    if let Some(partition) = self.partitions.get_mut(&(number as u32)) {
-                        partition.reach_end(&self.desk);
-                    }
-                }
-                Some(Err(error)) => self.heed_error(&error),
-                None => break,
-            }
-            wait = Duration::ZERO;
+        let events = self.take_events();
+        let records = self.take_records();
+        if !events && !records {
+            self.wake.wait(self.patience());
         }
+    }
+
+    /// What concerns no partition. Whether there was anything.
+    fn take_events(&mut self) -> bool {
+        let consumer = Arc::clone(&self.consumer);
+        let mut any = false;
+        // A rebalance looks like nothing here, and is found when the notes are taken.
+        for _ in 0..BATCH {
+            let Some(polled) = consumer.poll(Duration::ZERO) else { break };
+            any = true;
+            match polled {
+                Ok(message) => {
+                    if let Some(partition) = self.partitions.get_mut(&(message.partition() as u32))
+                    {
+                        arrive(partition, &message, &self.desk);
+                    }
+                }
+                Err(error) => self.heed_error(&error),
+            }
+        }
+        any
+    }
+
+    /// Whether there were any.
+    fn take_records(&mut self) -> bool {
+        let marks = self.marks();
+        let (mut any, mut errors) = (false, Vec::new());
+        for (number, queue) in &self.queues {
+            let Some(partition) = self.partitions.get_mut(number) else { continue };
+            for _ in 0..BATCH {
+                if !partition.takes(marks) {
+                    break;
+                }
+                match queue.poll(Duration::ZERO) {
+                    Some(Ok(message)) => arrive(partition, &message, &self.desk),
+                    Some(Err(KafkaError::PartitionEOF(_))) => partition.reach_end(&self.desk),
+                    Some(Err(error)) => errors.push(error),
+                    None => break,
+                }
+                any = true;
+            }
+        }
+        errors.iter().for_each(|error| self.heed_error(error));
+        any
+    }
+
+    /// A queue of its own for what is fetched of a partition that is about to be assigned.
+    pub(super) fn split(&mut self, number: u32) -> KafkaResult<()> {
+        // The end of the old one silences both.
+        self.queues.remove(&number);
+        let queue = self.consumer.split_partition_queue(&self.settings.topic, number as i32);
+        let mut queue = queue
+            .ok_or_else(|| KafkaError::Subscription(format!("no queue for partition {number}")))?;
+        let bell = Arc::clone(&self.wake);
+        queue.set_nonempty_callback(move || bell.ring());
+        self.queues.insert(number, queue);
+        Ok(())
     }
 
     fn patience(&self) -> Duration {
@@ -230,10 +279,16 @@ impl Poller {
     }
 
     fn heed_wishes(&mut self) {
-        for number in self.desk.inbox.newly_finished() {
-            if let Some(partition) = self.partitions.get_mut(&number) {
+        let finished = self.desk.inbox.newly_finished();
+        for number in &finished {
+            if let Some(partition) = self.partitions.get_mut(number) {
                 partition.finish();
             }
+        }
+        if !finished.is_empty()
+            && let Err(error) = self.consumer.pause(&self.list(finished))
+        {
+            tracing::warn!(%error, "a partition that is finished could not be paused");
         }
         match self.desk.inbox.wish() {
             Some(Wish::Close(closing)) => {
@@ -261,30 +316,6 @@ impl Poller {
     }
 
     // --- bounds ---
-
-    fn regulate(&mut self) {
-        let marks = self.marks();
-        let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for partition in self.partitions.values_mut().filter(|one| !one.revoking) {
-            if partition.wants_pause(marks) {
-                partition.paused = true;
-                pause.push(partition.number);
-            } else if partition.wants_resume(marks) {
-                partition.paused = false;
-                resume.push(partition.number);
-            }
-        }
-        for (numbers, act) in [
-            (pause, BaseConsumer::pause as fn(&BaseConsumer<Group>, &_) -> KafkaResult<()>),
-            (resume, BaseConsumer::resume),
-        ] {
-            if !numbers.is_empty()
-                && let Err(error) = act(&self.consumer, &self.list(numbers))
-            {
-                tracing::warn!(%error, "a partition could not be paused or resumed");
-            }
-        }
-    }
 
     /// Each partition's share of the read-ahead.
     fn marks(&self) -> Marks {
@@ -345,8 +376,9 @@ impl Poller {
         self.answer_all();
         let closing = self.closing.take();
         let result = self.close_error.take().map_or(Ok(()), Err);
-        let Self { consumer, commits, .. } = self;
+        let Self { consumer, commits, queues, .. } = self;
         commits.end();
+        drop(queues);
         // Whoever has it last closes it, and polls until it is closed.
         drop(consumer);
         if let Some(closing) = closing {
@@ -362,6 +394,12 @@ impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.end(LogError::Unusable("the reader of the log has ended".into()));
     }
+}
+
+fn arrive(partition: &mut Partition, message: &BorrowedMessage<'_>, desk: &Desk) {
+    let payload = message.payload().unwrap_or(b"");
+    let offset = message.offset().max(0) as u64;
+    partition.arrive(offset, time_ns(message.timestamp()), payload, desk);
 }
 
 pub(in crate::kafka) fn time_ns(timestamp: Timestamp) -> u64 {

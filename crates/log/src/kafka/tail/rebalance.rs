@@ -174,6 +174,9 @@ impl Poller {
             begins.push(Assigned { partition: number, offset, note });
             self.partitions.insert(number, Partition::new(number, epoch, &from));
         }
+        for &number in numbers {
+            self.split(number)?;
+        }
         let at = begins.iter().map(|one| (one.partition, Offset::Offset(one.offset as i64)));
         self.consumer.incremental_assign(&self.list_at(at)?)?;
         // A pause outlives the assignment it was made in.
@@ -364,6 +367,7 @@ impl Poller {
                 let offset = progress.committed();
                 tracing::debug!(partition = number, offset, fetched, "given away");
             }
+            self.queues.remove(number);
         }
         if let Err(error) = self.consumer.incremental_unassign(&self.list(numbers.iter().copied()))
         {

@@ -127,15 +127,14 @@ fn what_a_predecessor_settled_is_skipped_and_what_it_may_have_sent_is_marked() {
 fn the_high_mark_pauses_and_a_quarter_resumes() {
     let mut bench = Bench::new(&Checkpoint::fresh(0), false);
     bench.arrive(0..8);
-    assert!(bench.partition.wants_pause(MARKS));
-    bench.partition.paused = true;
+    assert!(!bench.partition.takes(MARKS));
     let mut out = bench.deliveries();
     out.drain(3..).for_each(Delivery::done);
     bench.settle();
-    assert!(!bench.partition.wants_resume(MARKS), "3 of 8 are out");
+    assert!(!bench.partition.takes(MARKS), "3 of 8 are out");
     out.drain(2..).for_each(Delivery::done);
     bench.settle();
-    assert!(bench.partition.wants_resume(MARKS));
+    assert!(bench.partition.takes(MARKS));
 }
 
 #[test]
@@ -143,18 +142,16 @@ fn what_is_uncounted_is_out_but_leaves_room() {
     let mut bench = Bench::new(&Checkpoint::fresh(0), true);
     bench.arrive(0..8);
     bench.reserve();
-    bench.partition.paused = true;
     let mut out = bench.deliveries();
     out.iter_mut().for_each(Delivery::uncount);
     bench.settle();
-    assert!(bench.partition.wants_resume(MARKS));
+    assert!(bench.partition.takes(MARKS));
     assert!(!bench.partition.is_idle(), "its user has them");
     assert_eq!(bench.partition.progress.committed(), 0);
     // Dropped, they count again.
     drop(out);
     bench.settle();
-    bench.partition.paused = false;
-    assert!(bench.partition.wants_pause(MARKS));
+    assert!(!bench.partition.takes(MARKS));
     let mut again = bench.deliveries();
     assert_eq!(offsets(&again), (0..8).map(|offset| (offset, 2)).collect::<Vec<_>>());
     again[0].uncount();
@@ -226,7 +223,7 @@ fn what_is_given_back_comes_again_at_once_and_counts() {
     first.iter_mut().for_each(Delivery::uncount);
     first.into_iter().for_each(Delivery::untouched);
     bench.settle();
-    assert!(bench.partition.wants_pause(MARKS));
+    assert!(!bench.partition.takes(MARKS));
     let again = bench.deliveries();
     assert_eq!(offsets(&again), (0..8).map(|offset| (offset, 1)).collect::<Vec<_>>());
     // Dropped, and then not begun a second time: once begun it stays.
