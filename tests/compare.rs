@@ -2,10 +2,11 @@
 //! nothing else is.
 
 use std::{
+    collections::HashMap,
     io::Write,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -110,21 +111,40 @@ fn recorded_answers_are_compared_with_the_shadows() {
     assert_eq!(found["b"], 200);
 }
 
-/// A random number that depends on nothing but when it is asked for: two instances of
-/// the same service differ in it.
-fn noise() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let mut x = NEXT.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// An instance of the shop. What is random in its answers differs from that of another
+/// instance and from answer to answer, and is the same in each run of a test.
+fn instance(number: u64, v2: bool) -> Api {
+    let asked = Mutex::new(HashMap::<String, u64>::new());
+    Api::start(move |request| {
+        // Replays beside each other are told apart by a field.
+        let run = request.header_text("x-run").unwrap_or_default();
+        let what = format!("{number} {run} {}", path(request));
+        let times = *asked.lock().unwrap().entry(what.clone()).and_modify(|n| *n += 1).or_default();
+        shop(request, v2, Dice::of(&format!("{what} {times}")))
+    })
 }
 
-fn uuid() -> String {
-    let (a, b) = (noise(), noise());
-    let (a, b) = (format!("{a:016x}"), format!("{b:016x}"));
-    format!("{}-{}-4{}-a{}-{}", &a[..8], &a[8..12], &a[13..16], &b[1..4], &b[4..16])
+struct Dice(u64);
+
+impl Dice {
+    fn of(seed: &str) -> Self {
+        Self(seed.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    fn uuid(&mut self) -> String {
+        let (a, b) = (self.roll(), self.roll());
+        let (a, b) = (format!("{a:016x}"), format!("{b:016x}"));
+        format!("{}-{}-4{}-a{}-{}", &a[..8], &a[8..12], &a[13..16], &b[1..4], &b[4..16])
+    }
 }
 
 /// Bytes in gzip's framing, not compressed.
@@ -149,7 +169,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// The example service: volatile where services are. `v2`: with a fault at each endpoint.
-fn shop(request: &Message, v2: bool) -> Reply {
+fn shop(request: &Message, v2: bool, mut dice: Dice) -> Reply {
     let n = number(request);
     let endpoint = path(request).split('/').nth(1).unwrap();
     let json = |v1: String, with_fault: String| Reply::json(if v2 { with_fault } else { v1 });
@@ -160,10 +180,10 @@ fn shop(request: &Message, v2: bool) -> Reply {
         "value" => {
             // Any two answers of one version differ in 30 % of the requests; of the new
             // one's, one in ten is wrong.
-            let noisy = noise() % 1000 < 163;
-            let off = v2 && noise().is_multiple_of(10);
+            let noisy = dice.roll() % 1000 < 163;
+            let off = v2 && dice.roll().is_multiple_of(10);
             let price = if noisy {
-                noise() % 1000
+                dice.roll() % 1000
             } else if off {
                 n + 1
             } else {
@@ -204,19 +224,19 @@ fn shop(request: &Message, v2: bool) -> Reply {
             Reply::json(format!(r#"{{"n":{n}}}"#)).after(time)
         }
         "uuid" => {
-            let trace = if v2 { String::new() } else { uuid() };
+            let trace = if v2 { String::new() } else { dice.uuid() };
             Reply::json(format!(r#"{{"n":{n},"trace":"{trace}"}}"#))
         }
         // Nothing is wrong with it, but hardly two answers are equal.
         _ => Reply::new(
             200,
-            &[JSON, ("Date", &format!("{}", noise())), ("X-Request-Id", &uuid())],
+            &[JSON, ("Date", &format!("{}", dice.roll())), ("X-Request-Id", &dice.uuid())],
             format!(
                 r#"{{"n":{n},"at":{},"id":"{}","roll":{},"rare":{}}}"#,
-                noise() % 1_000_000,
-                uuid(),
-                noise() % 6,
-                u8::from(noise().is_multiple_of(50))
+                dice.roll() % 1_000_000,
+                dice.uuid(),
+                dice.roll() % 6,
+                u8::from(dice.roll().is_multiple_of(50))
             ),
         ),
     }
@@ -242,9 +262,8 @@ fn planted_faults_are_found_and_named_and_nothing_else_is() {
     let mut paths: Vec<String> = small.iter().flat_map(|one| numbered(one, 120)).collect();
     paths.extend(numbered("error", 1200));
     paths.extend(numbered("value", 1000));
-    let old = || Api::start(|request| shop(request, false));
-    let (v1, second, third) = (old(), old(), old());
-    let v2 = Api::start(|request| shop(request, true));
+    let (v1, second, third) = (instance(1, false), instance(2, false), instance(3, false));
+    let v2 = instance(4, true);
     let log = record(&v1, &paths);
 
     let dir = tempfile::tempdir().unwrap();
@@ -374,8 +393,7 @@ fn refused_connections_are_a_difference_unless_the_target_is_down() {
 
 #[test]
 fn the_same_version_is_never_found_different() {
-    let old = || Api::start(|request| shop(request, false));
-    let (v1, second, third) = (old(), old(), old());
+    let (v1, second, third) = (instance(1, false), instance(2, false), instance(3, false));
     let mut paths = numbered("volatile", 500);
     paths.extend(numbered("value", 300));
     paths.extend(numbered("uuid", 200));
@@ -384,8 +402,13 @@ fn the_same_version_is_never_found_different() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while next.fetch_add(1, Ordering::SeqCst) < 20 {
+                loop {
+                    let run = next.fetch_add(1, Ordering::SeqCst);
+                    if run >= 20 {
+                        break;
+                    }
                     let result = comparing(&log, &format!("v2={}", v1.url()))
+                        .flag("set-header", format!("x-run: {run}"))
                         .flag("target", format!("old={}", second.url()))
                         .flag("target", format!("twin={}", third.url()))
                         .flag("baseline", "old")
@@ -444,7 +467,7 @@ fn noise_is_learned_and_used_and_answers_are_judged_again_by_other_rules() {
 
 #[test]
 fn a_log_without_answers_is_refused_with_the_remedy() {
-    let v1 = Api::start(|request| shop(request, false));
+    let v1 = instance(1, false);
     let log = TestLog::file();
     let agent = Umbra::agent(&log, v1.address).flag("responses", "off").start();
     drive(agent.listen(), &numbered("volatile", 20));
@@ -458,8 +481,8 @@ fn a_log_without_answers_is_refused_with_the_remedy() {
 
 #[test]
 fn two_replicas_add_up_to_one_verdict() {
-    let v1 = Api::start(|request| shop(request, false));
-    let v2 = Api::start(|request| shop(request, true));
+    let v1 = instance(1, false);
+    let v2 = instance(4, true);
     let log = TestLog::kafka("compare");
     let mut paths = numbered("missing", 400);
     paths.extend(numbered("volatile", 400));
@@ -486,8 +509,8 @@ fn two_replicas_add_up_to_one_verdict() {
 
 #[test]
 fn a_live_comparison_is_seen_while_it_runs() {
-    let v1 = Api::start(|request| shop(request, false));
-    let v2 = Api::start(|request| shop(request, true));
+    let v1 = instance(1, false);
+    let v2 = instance(4, true);
     let log = TestLog::file();
     let agent = Umbra::agent(&log, v1.address).start();
     let replay = Umbra::new("replay")
@@ -521,8 +544,8 @@ fn a_live_comparison_is_seen_while_it_runs() {
 
 #[test]
 fn a_mirror_compares_too() {
-    let v1 = Api::start(|request| shop(request, false));
-    let v2 = Api::start(|request| shop(request, true));
+    let v1 = instance(1, false);
+    let v2 = instance(4, true);
     let log = TestLog::file();
     let mirror = Umbra::new("mirror")
         .flag("listen", "127.0.0.1:0")
