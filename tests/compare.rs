@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -398,16 +398,12 @@ fn the_same_version_is_never_found_different() {
     paths.extend(numbered("value", 300));
     paths.extend(numbered("uuid", 200));
     let log = record(&v1, &paths);
-    let next = AtomicUsize::new(0);
+    let (log, v1, second, third) = (&log, &v1, &second, &third);
     std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let run = next.fetch_add(1, Ordering::SeqCst);
-                    if run >= 20 {
-                        break;
-                    }
-                    let result = comparing(&log, &format!("v2={}", v1.url()))
+        for first in 0..4 {
+            scope.spawn(move || {
+                for run in (first..20).step_by(4) {
+                    let result = comparing(log, &format!("v2={}", v1.url()))
                         .flag("set-header", format!("x-run: {run}"))
                         .flag("target", format!("old={}", second.url()))
                         .flag("target", format!("twin={}", third.url()))

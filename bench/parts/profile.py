@@ -29,13 +29,12 @@ KINDS = [
 
 
 class Profile:
-    """A context manager around a case; its text says what was found."""
+    """A context manager around a case; `read` says what was found."""
 
     def __init__(self, directory):
         if shutil.which("perf") is None:
             raise Failed("there is no perf: install it (Debian: apt-get install linux-perf)")
         self.directory = directory
-        self.text = ""
 
     def __enter__(self):
         self._data = self.directory / "perf.data"

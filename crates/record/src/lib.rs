@@ -17,6 +17,7 @@ pub mod marker;
 pub mod redact;
 pub mod seal;
 pub mod select;
+pub mod token;
 
 /// The wire contract, generated from `proto/umbra/v1` (its comments are the
 /// specification).

@@ -14,6 +14,7 @@ use crate::{
     authority,
     fields::{self, Fields},
     pb,
+    token::is_token,
 };
 use pattern::{HeaderPattern, Pattern};
 use sample::Sample;
@@ -282,7 +283,7 @@ fn alternatives(rules: Vec<Rule>) -> Vec<Vec<Rule>> {
 impl Test {
     fn parse(kind: &str, typed: &str) -> Result<Self, String> {
         match kind {
-            "method" if pattern::is_token(typed) => Ok(Self::Method(typed.to_owned())),
+            "method" if is_token(typed.as_bytes()) => Ok(Self::Method(typed.to_owned())),
             "method" => Err("not a method".to_owned()),
             "host" => {
                 let with_port = authority::split_port(typed.as_bytes()).1.is_some();

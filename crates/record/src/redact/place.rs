@@ -7,6 +7,7 @@ mod tests;
 use std::fmt;
 
 use super::json::Step;
+use crate::token::is_token_byte;
 
 /// What is called by these names in queries, forms and JSON is a secret nearly
 /// everywhere: the preset `tokens`.
@@ -207,11 +208,6 @@ impl fmt::Display for Path {
         }
         Ok(())
     }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Whether the preset means this name, also inside another (`user[password]`) or as a

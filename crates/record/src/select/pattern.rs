@@ -3,6 +3,8 @@
 
 use regex::bytes::Regex;
 
+use crate::token::is_token;
+
 /// A text that is matched as a whole.
 #[derive(Debug)]
 pub(super) enum Pattern {
@@ -82,7 +84,7 @@ impl HeaderPattern {
             Some((name, value)) => (name, Some(value)),
             None => (typed, None),
         };
-        if !is_token(name) {
+        if !is_token(name.as_bytes()) {
             return Err(format!("'{name}' is not the name of a header"));
         }
         let value = match value {
@@ -99,12 +101,6 @@ impl HeaderPattern {
     pub(super) fn matches(&self, value: &[u8]) -> bool {
         self.value.as_ref().is_none_or(|pattern| pattern.matches(value.trim_ascii()))
     }
-}
-
-/// Whether it is a token (RFC 9110 section 5.6.2), as methods and names are.
-pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 fn regex(expression: &str) -> Result<Regex, String> {

@@ -3,8 +3,8 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{RequestView, pattern::is_token};
-use crate::{authority, fields};
+use super::RequestView;
+use crate::{authority, fields, token::is_token};
 
 /// Steps of a sample: 0.0001 %.
 const WHOLE: u64 = 1_000_000;
@@ -79,8 +79,12 @@ impl By {
         match typed.split_once(':') {
             None if typed == "id" => Ok(Self::Id),
             None if typed == "client" => Ok(Self::Client),
-            Some(("header", name)) if is_token(name) => Ok(Self::Header(name.to_owned())),
-            Some(("cookie", name)) if is_token(name) => Ok(Self::Cookie(name.to_owned())),
+            Some(("header", name)) if is_token(name.as_bytes()) => {
+                Ok(Self::Header(name.to_owned()))
+            }
+            Some(("cookie", name)) if is_token(name.as_bytes()) => {
+                Ok(Self::Cookie(name.to_owned()))
+            }
             _ => Err(format!(
                 "--percent-by '{typed}': not one of id, header:NAME, cookie:NAME, client"
             )),

@@ -49,7 +49,7 @@ pub(crate) struct Room {
     /// Of a connection's line, which loses its order above it.
     pub(super) line_bytes: usize,
     pub(super) line_requests: usize,
-    /// Whether partitions are paused one by one.
+    /// Whether each partition rests by itself at the reader.
     pub(super) divided: bool,
     /// Of what is held as a rule, in requests.
     few: usize,

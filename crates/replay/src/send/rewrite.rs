@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use umbra_record::{authority::ShadowHost, marker, pb};
+use umbra_record::{authority::ShadowHost, marker, pb, token::is_token};
 
 use super::SenderError;
 use crate::{config::Target, outcome::Outgoing};
@@ -355,26 +355,6 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit) && !value.is_empty();
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
-
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
-}
-
-/// Bytes of a token (RFC 9110 section 5.6.2).
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte as usize] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests;

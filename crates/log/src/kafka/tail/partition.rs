@@ -88,7 +88,7 @@ impl Partition {
 
     /// A record has arrived.
     pub(super) fn arrive(&mut self, offset: u64, time_ns: u64, payload: &[u8], desk: &Desk) {
-        // After a pause or a new position some may come twice.
+        // After a new position some may come twice.
         if offset < self.fetched || self.finished || self.revoking {
             return;
         }
