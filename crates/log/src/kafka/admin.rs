@@ -21,15 +21,13 @@ use tokio::task::spawn_blocking;
 
 use self::answers::{Found, offsets};
 use super::{
-    client::{Watch, explain, sorted},
+    client::{STEP, Watch, explain, is_unsettled, sorted},
     properties::Properties,
     token::hand_over,
     topic::{Settings, Topic, Wanted},
 };
 use crate::{LogError, Span};
 
-/// Between two looks for what is not there yet.
-const STEP: Duration = Duration::from_millis(50);
 /// How long a topic's settings are asked for where none are told.
 const UNTOLD: Duration = Duration::from_secs(3);
 /// How long an answer is waited for first; twice as long each time after that. Why
@@ -232,7 +230,7 @@ impl Admin {
                 Ok(Err((partition, error))) => (format!(" of {name}/{partition}"), error),
                 Err(error) => (format!(" of {name}"), error),
             };
-            if !between_leaders(&error) || Instant::now() >= deadline {
+            if !is_unsettled(&error) || Instant::now() >= deadline {
                 return Err(self.explain(&format!("{doing}{what}"), &error));
             }
             tokio::time::sleep(STEP).await;
@@ -443,12 +441,4 @@ fn beside(error: LogError, wanted: Option<&Wanted>) -> LogError {
         }
         (error, _) => error,
     }
-}
-
-/// Whether a partition is about to have another leader.
-fn between_leaders(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable)
-    )
 }

@@ -5,7 +5,8 @@
 use std::{
     error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -13,7 +14,7 @@ use rdkafka::{
     client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     statistics::Statistics,
 };
 
@@ -22,6 +23,9 @@ use super::{
     token::TokenSource,
 };
 use crate::LogError;
+
+/// Between questions whose answer is still on its way among the brokers.
+pub(super) const STEP: Duration = Duration::from_millis(50);
 
 /// The context of clients that only ask, and the common part of the others'.
 #[derive(Debug, Default)]
@@ -287,5 +291,44 @@ pub(super) fn passes(error: &KafkaError) -> bool {
         ) => false,
         KafkaError::MessageConsumption(_) => true,
         _ => false,
+    }
+}
+
+/// Whether brokers answer otherwise once they have agreed: a partition is about to have
+/// another leader, or the one that was asked has not heard of it yet. An error like any
+/// other where the topic is not known to be there.
+pub(super) fn is_unsettled(error: &KafkaError) -> bool {
+    let between_leaders = matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable)
+    );
+    between_leaders || is_unheard(error)
+}
+
+/// Whether this client, or the broker it asked, has not heard of a partition.
+pub(super) fn is_unheard(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic)
+    )
+}
+
+/// The oldest offset and the end of the only partition of a topic that is there, asked
+/// until the brokers have agreed about it. Blocks.
+pub(super) fn watermarks(
+    client: &BaseConsumer<Watch>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<(u64, u64)> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match client.fetch_watermarks(topic, 0, timeout) {
+            Ok((low, high)) => return Ok((low.max(0) as u64, high.max(0) as u64)),
+            Err(error) if is_unsettled(&error) && Instant::now() < deadline => {
+                #[expect(clippy::disallowed_methods, reason = "nothing tells when they have")]
+                thread::sleep(STEP);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

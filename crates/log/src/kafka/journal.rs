@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     admin::Admin,
-    client::{Watch, explain},
+    client::{Watch, explain, watermarks},
     topic::Wanted,
 };
 use crate::{LogError, Mode};
@@ -229,8 +229,7 @@ impl Reader {
         if self.next.is_none() {
             Watch::sign_in(&self.consumer);
         }
-        let (low, high) = self.consumer.fetch_watermarks(topic, 0, timeout)?;
-        let (low, high) = (low.max(0) as u64, high.max(0) as u64);
+        let (low, high) = watermarks(&self.consumer, topic, timeout)?;
         self.read(topic, offset.max(low), high, timeout)
     }
 

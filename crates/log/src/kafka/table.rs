@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     admin::Admin,
-    client::{Watch, explain, passes_alone},
+    client::{Watch, explain, passes_alone, watermarks},
     topic::{Settings, Wanted},
 };
 use crate::{
@@ -182,13 +182,13 @@ impl KafkaTable {
     fn read(&self, consumer: &BaseConsumer<Watch>) -> Result<BTreeMap<String, Bytes>, Read> {
         let timeout = self.admin.timeout();
         Watch::sign_in(consumer);
-        let (low, high) = consumer.fetch_watermarks(&self.topic, 0, timeout)?;
+        let (low, high) = watermarks(consumer, &self.topic, timeout)?;
         let mut all = BTreeMap::new();
         if low >= high {
             return Ok(all);
         }
         let mut at = TopicPartitionList::new();
-        at.add_partition_offset(&self.topic, 0, Offset::Offset(low.max(0)))?;
+        at.add_partition_offset(&self.topic, 0, Offset::Offset(low as i64))?;
         consumer.assign(&at)?;
         let mut deadline = Instant::now() + timeout;
         loop {
@@ -199,7 +199,7 @@ impl KafkaTable {
                     if all.len() > MAX_KEYS {
                         return Err(Read::TooMany);
                     }
-                    if message.offset() + 1 >= high {
+                    if message.offset() + 1 >= high as i64 {
                         return Ok(all);
                     }
                     deadline = Instant::now() + timeout;

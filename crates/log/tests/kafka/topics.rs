@@ -55,6 +55,24 @@ async fn settings_are_right_as_soon_as_another_client_has_made_the_topic() {
     }
 }
 
+/// On a cluster a reader may ask a broker that has not yet heard of a topic which another
+/// one has just made.
+#[tokio::test]
+async fn a_side_log_that_a_broker_has_not_heard_of_is_asked_for_again() {
+    let topic = unique("unheard");
+    let log = Log::open(&at(&topic, 0), broker::options(1), Mode::Create).await.expect("a log");
+    let journal = log.journal("jobs").await.expect("a journal");
+    let (admin, name) = (broker::admin(), format!("{topic}.jobs"));
+    admin.delete_topics(&[&name], &AdminOptions::new()).await.expect("an answer");
+    let made_anew = async {
+        // Long enough for a question or two; one that comes later is answered at once.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        broker::create_topic(&name, 1, &[("retention.ms", "-1")]).await;
+    };
+    let (read, ()) = tokio::join!(journal.read_from(0), made_anew);
+    assert_eq!(read.expect("read"), []);
+}
+
 #[tokio::test]
 async fn a_topic_of_ours_outlives_a_broker_if_there_are_three() {
     let three = brokers().len() >= 3;

@@ -19,7 +19,11 @@ use super::{
     partition::Partition,
     poller::{ASK, Poller},
 };
-use crate::{Assigned, Event, LogError, Start, kafka::client::explain, progress::Checkpoint};
+use crate::{
+    Assigned, Event, LogError, Start,
+    kafka::client::{explain, is_unheard},
+    progress::Checkpoint,
+};
 
 /// Pause between two attempts at what the brokers did not answer.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -409,14 +413,6 @@ impl Poller {
             self.desk.inbox.fail(told);
         }
     }
-}
-
-/// A partition may be ours before this client has heard of it.
-fn is_unheard(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::UnknownPartition | Code::UnknownTopicOrPartition)
-    )
 }
 
 /// Moves a beginning that does not exist to the oldest record there is, and tells
