@@ -24,7 +24,7 @@ use crate::LogError;
 
 /// Largest chunk accepted from a file.
 pub(super) const CHUNK_LIMIT: u64 = 256 << 20;
-/// Enough of a chunk record to read its head.
+/// Half of it is enough of a chunk record to read its head.
 const SKIM: usize = 256;
 
 /// Where the segments are.
@@ -139,7 +139,7 @@ fn opening(file: &File, path: &Path) -> Result<Option<Opening>, LogError> {
         return Ok(None);
     }
     let file = file.try_clone().map_err(io_error("open", path))?;
-    let mut window = Window::new(file, MAGIC.len() as u64);
+    let mut window = Window::glance(file, MAGIC.len() as u64);
     let mut ours = false;
     let mut preamble = None;
     let mut channels = Vec::new();
@@ -348,11 +348,10 @@ pub(super) fn skim(
     mut visit: impl FnMut(u64, ChunkAt, Option<Vec<u64>>) -> bool,
 ) -> io::Result<()> {
     let length = file.metadata()?.len();
-    let mut head = [0; SKIM];
+    let mut heads = Heads { file, bytes: [0; SKIM], from: 0, filled: 0 };
     let mut before: Option<(u64, Vec<u64>)> = None;
     loop {
-        let read = read_at_most(file, place, &mut head)?;
-        let head = &head[..read];
+        let head = heads.at(place)?;
         let Some(body_len) = head.get(1..RECORD_HEAD) else {
             return Ok(());
         };
@@ -399,6 +398,28 @@ pub(super) fn skim(
             _ => before = None,
         }
         place = end;
+    }
+}
+
+/// The beginnings of records. That of a chunk comes with the small record before it.
+struct Heads<'a> {
+    file: &'a File,
+    bytes: [u8; SKIM],
+    /// Where in the file they are from.
+    from: u64,
+    filled: usize,
+}
+
+impl Heads<'_> {
+    /// What begins at `place`: enough of it to read a chunk's head, unless the file ends.
+    fn at(&mut self, place: u64) -> io::Result<&[u8]> {
+        let at = place.checked_sub(self.from).and_then(|at| usize::try_from(at).ok());
+        if let Some(at) = at.filter(|at| at.saturating_add(SKIM / 2) <= self.filled) {
+            return Ok(&self.bytes[at..self.filled]);
+        }
+        self.filled = read_at_most(self.file, place, &mut self.bytes)?;
+        self.from = place;
+        Ok(&self.bytes[..self.filled])
     }
 }
 

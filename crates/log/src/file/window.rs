@@ -10,8 +10,10 @@ use std::{
 
 use super::format::RECORD_HEAD;
 
-/// Read at a time when there is more.
+/// Read at a time by whoever reads on and on.
 const BLOCK: usize = 512 << 10;
+/// Read at a time by whoever looks at a few small records.
+const GLANCE: usize = 16 << 10;
 /// A record that claims to be longer is damage.
 const RECORD_LIMIT: u64 = 256 << 20;
 
@@ -30,6 +32,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Window {
     file: File,
+    /// Read at a time when there is more.
+    block: usize,
     /// Reused as it is: only the first `filled` bytes mean anything.
     buffer: Vec<u8>,
     filled: usize,
@@ -44,7 +48,12 @@ pub(super) struct Window {
 impl Window {
     /// A window that begins at `place`.
     pub(super) fn new(file: File, place: u64) -> Self {
-        Self { file, buffer: Vec::new(), filled: 0, start: place, at: 0, body: 0 }
+        Self { file, block: BLOCK, buffer: Vec::new(), filled: 0, start: place, at: 0, body: 0 }
+    }
+
+    /// One to look at a few small records.
+    pub(super) fn glance(file: File, place: u64) -> Self {
+        Self { block: GLANCE, ..Self::new(file, place) }
     }
 
     /// The file.
@@ -113,8 +122,8 @@ impl Window {
         self.start += self.at as u64;
         self.filled -= self.at;
         self.at = 0;
-        if self.buffer.len() < wanted.max(BLOCK) {
-            self.buffer.resize(wanted.max(BLOCK), 0);
+        if self.buffer.len() < wanted.max(self.block) {
+            self.buffer.resize(wanted.max(self.block), 0);
         }
         while self.filled < wanted {
             let place = self.start + self.filled as u64;

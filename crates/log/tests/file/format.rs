@@ -208,3 +208,26 @@ async fn a_time_is_found_in_any_segment() {
     }
     tail.close(DEADLINE).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_long_beginning_is_read_whole() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut options = small_segments();
+    let schema = options.schema.as_mut().unwrap();
+    schema.data = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    let length = schema.data.len() as u64;
+    options.segment_bytes = length + (2 << 10);
+    let log = create(temporary.path(), options);
+    let appender = log.appender().unwrap();
+    for round in 0..10u64 {
+        append_lines(&appender, round * 90..round * 90 + 90);
+        flush(&appender).await;
+    }
+    let files = segments(temporary.path());
+    assert!(files.len() > 1 && fs::metadata(&files[0]).unwrap().len() > length);
+    let log = existing(temporary.path());
+    let first = log.offsets_for_time(0).unwrap();
+    assert_eq!(first, BTreeMap::from([(0, 0), (1, 0), (2, 0)]));
+    let read = read_to(&mut earliest(&log), [300; 3]).await;
+    assert_eq!((read.count(), read.missing), (900, vec![]));
+}
