@@ -313,8 +313,8 @@ impl Pipeline {
                 sent = self.sends.next() => self.settle(sent?).await?,
                 judged = Judging::next(&mut self.judging) => self.on_judged(judged)?,
                 () = self.bell.rung() => {}
-                () = self.course.changed(), if running => self.heed().await,
-                heard = Hearing::heard(&mut self.hearing), if running => self.on_heard(heard).await?,
+                () = self.course.changed(), if running => Box::pin(self.heed()).await,
+                heard = Hearing::heard(&mut self.hearing), if running => Box::pin(self.on_heard(heard)).await?,
                 event = self.tail.next(), if running && !self.is_hearing() => {
                     self.on_event(event?).await?;
                     self.take_more_events().await?;
@@ -323,8 +323,8 @@ impl Pipeline {
                 _ = tick.tick() => {
                     self.on_tick();
                     self.check_parked();
-                    self.answer_newcomers().await;
-                    self.share_ahead().await;
+                    Box::pin(self.answer_newcomers()).await;
+                    Box::pin(self.share_ahead()).await;
                 }
             }
         }

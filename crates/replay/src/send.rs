@@ -162,7 +162,7 @@ impl Sender {
         };
         let sealed = !outgoing.request.sealed.is_empty();
         let (outgoing, restored, echo) = match &self.seals {
-            Some(seals) if sealed => match seals.restore(outgoing, self.unseal).await {
+            Some(seals) if sealed => match Box::pin(seals.restore(outgoing, self.unseal)).await {
                 Ok(unsealed) => (unsealed.outgoing, unsealed.restored, unsealed.echo),
                 Err(why) => return unsendable(why),
             },
@@ -174,11 +174,12 @@ impl Sender {
         };
         let version = outgoing.request.version();
         let (mut sent, downgraded) = self.transport.send(&shadow, version, reused).await;
-        if let Some(answer) = sent.answer.take() {
-            match without(echo, answer).await {
+        match sent.answer.take_if(|answer| echo.is_work(answer)) {
+            None => sent.answer.iter_mut().for_each(|answer| echo.remove_from(answer)),
+            Some(answer) => match without(echo, answer).await {
                 Ok(answer) => sent.answer = Some(answer),
                 Err(fault) => sent.fault = Some(fault),
-            }
+            },
         }
         Outcome { restored, downgraded, ..sent.into() }
     }
@@ -193,12 +194,8 @@ impl Sender {
     }
 }
 
-/// The answer without what was unsealed for the request.
+/// The answer without what was unsealed for the request, where to find that is work.
 async fn without(echo: Echo, mut answer: Answer) -> Result<Answer, Fault> {
-    if !echo.is_work(&answer) {
-        echo.remove_from(&mut answer);
-        return Ok(answer);
-    }
     let done = tokio::task::spawn_blocking(move || {
         echo.remove_from(&mut answer);
         answer
@@ -209,7 +206,8 @@ async fn without(echo: Echo, mut answer: Answer) -> Result<Answer, Fault> {
 }
 
 impl Transport {
-    /// Tells whether it went as HTTP/1.1 although it was recorded as HTTP/2.
+    /// Tells whether it went as HTTP/1.1 although it was recorded as HTTP/2. The state of a
+    /// send with HTTP/2 is boxed, so that one with HTTP/1.1 has not its size.
     async fn send(
         &self,
         shadow: &Shadow<'_>,
@@ -218,12 +216,12 @@ impl Transport {
     ) -> (Sent, bool) {
         match self {
             Self::Http1(http1) => (http1.send(shadow, reused).await, false),
-            Self::Http2(http2) => (http2.send(shadow).await, false),
+            Self::Http2(http2) => (Box::pin(http2.send(shadow)).await, false),
             Self::Recorded(recorded) => match version {
                 // There is no HTTP/3 to a target; what it has in common with HTTP/2 is
                 // most of it.
                 pb::Version::Http2 | pb::Version::Http3 => {
-                    recorded.send_http2(shadow, reused).await
+                    Box::pin(recorded.send_http2(shadow, reused)).await
                 }
                 _ => (recorded.http1.send(shadow, reused).await, false),
             },

@@ -299,8 +299,10 @@ impl Pipeline {
         if self.course.follows.is_none() {
             let Some(t0_ns) = first else { return false };
             match self.place(run, t0_ns, now) {
-                Start::First if self.is_turn(run) => self.propose(run, Why::First, first).await,
-                Start::GoOn => self.propose(run, Why::GoOn, first).await,
+                Start::First if self.is_turn(run) => {
+                    Box::pin(self.propose(run, Why::First, first)).await;
+                }
+                Start::GoOn => Box::pin(self.propose(run, Why::GoOn, first)).await,
                 Start::Follow => {
                     if let Some(clock) = run.clock(&self.target.name) {
                         self.adopt(clock);
@@ -313,10 +315,10 @@ impl Pipeline {
         if self.course.steered < run.steered {
             // If something is late, as soon as it is sure what comes first.
             if self.is_turn(run) && (first.is_some() || !self.waits_for(EARLY_NS)) {
-                self.propose(run, Why::Steered, first).await;
+                Box::pin(self.propose(run, Why::Steered, first)).await;
             }
         } else if self.course.proposed.is_some() {
-            self.propose(run, Why::Back, first).await;
+            Box::pin(self.propose(run, Why::Back, first)).await;
         } else if self.course.young_until > now
             && let (Some(t0_ns), Pacer::Recorded { anchor: Some(anchor), speed }) =
                 (first, &self.carry.pacer)
@@ -325,7 +327,7 @@ impl Pipeline {
             self.course.young_until = 0;
             // By the clock there is, what is early goes at once.
             self.course.stopped_ns.get_or_insert(now);
-            self.propose(run, Why::Earlier, first).await;
+            Box::pin(self.propose(run, Why::Earlier, first)).await;
         }
         !self.course.is_stopped()
     }

@@ -185,7 +185,8 @@ impl Pipeline {
                 return Ok(());
             }
             if outcome.class == Class::Unsendable {
-                return self.set_aside_unsendable(ticket, outcome.detail.clone()).await;
+                let detail = outcome.detail.clone();
+                return Box::pin(self.set_aside_unsendable(ticket, detail)).await;
             }
             self.take_outcome(ticket, started, outcome)?;
         }

@@ -1,5 +1,8 @@
 //! From records to requests that wait for their time: decoded, cut to the window,
 //! put together, selected. What is not taken is counted with its reason and done.
+//!
+//! What is rare and has to be waited for is boxed: its state would be part of the future of
+//! each record, which is moved about a few times.
 
 use std::sync::Arc;
 
@@ -35,7 +38,7 @@ impl Pipeline {
     pub(super) async fn meet(&mut self, event: Event) -> Result<(), ReplayError> {
         match event {
             Event::Delivery(delivery) => self.on_delivery(delivery).await?,
-            Event::Assigned(partitions) => self.hear_and_take(partitions).await,
+            Event::Assigned(partitions) => Box::pin(self.hear_and_take(partitions)).await,
             Event::Revoked(partitions) => {
                 self.on_revoked(&partitions);
                 self.tell_verdict_soon();
@@ -46,7 +49,7 @@ impl Pipeline {
                 self.on_missing(partition, from, to);
             }
             Event::SetAside(delivery) => {
-                self.set_aside(delivery, "given back twice".to_owned()).await?;
+                Box::pin(self.set_aside(delivery, "given back twice".to_owned())).await?;
             }
         }
         Ok(())
@@ -63,7 +66,7 @@ impl Pipeline {
                 self.hand_in(delivery);
                 return Ok(());
             }
-            Err(error) => return self.set_aside(delivery, error.to_string()).await,
+            Err(error) => return Box::pin(self.set_aside(delivery, error.to_string())).await,
         };
         let agent = id_of(&record.agent);
         if !self.seen.is_new(agent, record.lane, (partition, offset), record.sequence) {
@@ -143,7 +146,7 @@ impl Pipeline {
             return Ok(());
         }
         if !request.sealed.is_empty() && self.unseals() {
-            self.job.seals.prepare(&request.sealed).await?;
+            Box::pin(self.job.seals.prepare(&request.sealed)).await?;
         }
         self.admit(agent, key, request, delivery);
         Ok(())
@@ -243,7 +246,7 @@ impl Pipeline {
             Joined::Whole(whole) => {
                 // What was sealed behind the head, whose keys nobody has asked for.
                 if !whole.sealed.is_empty() && self.unseals() {
-                    self.job.seals.prepare(&whole.sealed).await?;
+                    Box::pin(self.job.seals.prepare(&whole.sealed)).await?;
                 }
                 self.keep(whole.ticket, delivery);
                 self.assembled(whole, now);

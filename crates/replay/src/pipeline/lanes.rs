@@ -100,7 +100,7 @@ impl Lanes {
                         (Some(outcome), None)
                     }
                     Job::Beside(asked, outgoing) => {
-                        let (outcome, beside) = asked.send(outgoing).await;
+                        let (outcome, beside) = Box::pin(asked.send(outgoing)).await;
                         (outcome, Some(Box::new(beside)))
                     }
                 };

@@ -261,7 +261,7 @@ impl Pipeline {
     pub(super) async fn unpark(&mut self) -> Result<(), ReplayError> {
         while std::mem::take(&mut self.held.changed) {
             while let Some(number) = self.next_to_go_on() {
-                self.go_on_with(number).await?;
+                Box::pin(self.go_on_with(number)).await?;
             }
         }
         Ok(())

@@ -76,7 +76,7 @@ impl Http1 {
             }
         }
         let started = Instant::now();
-        match self.connector.connect().await {
+        match Box::pin(self.connector.connect()).await {
             Ok(stream) => {
                 let connect = started.elapsed();
                 let sent = self.exchange(stream, BytesMut::new(), shadow, reused).await;

@@ -71,7 +71,7 @@ impl<'a> Field<'a> {
     }
 
     fn is(&self, name: &[u8]) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        is_same(self.name, name)
     }
 }
 
@@ -188,7 +188,7 @@ impl Rules {
         let named: Vec<&[u8]> = request
             .headers
             .iter()
-            .filter(|h| h.name.eq_ignore_ascii_case(b"connection"))
+            .filter(|h| is_same(&h.name, b"connection"))
             .flat_map(|h| elements(&h.value))
             .collect();
         let named = |name: &[u8]| named.iter().any(|other| other.eq_ignore_ascii_case(name));
@@ -197,11 +197,11 @@ impl Rules {
         let mut fields = Vec::with_capacity(request.headers.len() + 4);
         for header in &request.headers {
             let name = &header.name[..];
-            if name.eq_ignore_ascii_case(b"host") {
+            if is_same(name, b"host") {
                 if let Some(value) = host.take() {
                     fields.push(Field { name, value });
                 }
-            } else if name.eq_ignore_ascii_case(b"te") {
+            } else if is_same(name, b"te") {
                 if elements(&header.value).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
                     fields.push(Field { name, value: Cow::Borrowed(b"trailers") });
                     // Demanded beside it (RFC 9110 section 10.1.4).
@@ -257,7 +257,7 @@ impl Shadow<'_> {
             if !is_token(field.name) {
                 return Err("a field name is not a token");
             }
-            if field.value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            if memchr::memchr3(b'\r', b'\n', 0, &field.value).is_some() {
                 return Err("a line end or NUL in a field value");
             }
         }
@@ -271,7 +271,7 @@ fn framing(outgoing: &Outgoing) -> Framing {
         return Framing::None;
     };
     let headers = &outgoing.request.headers;
-    let has = |name: &[u8]| headers.iter().any(|h| h.name.eq_ignore_ascii_case(name));
+    let has = |name: &[u8]| headers.iter().any(|h| is_same(&h.name, name));
     if has(b"transfer-encoding") || !outgoing.request.trailers.is_empty() {
         Framing::Chunked
     } else if has(b"content-length") || body.iter().all(Bytes::is_empty) {
@@ -343,7 +343,13 @@ fn join_cookies(fields: &mut Vec<Field<'_>>) {
 }
 
 fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
-    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+    names.iter().any(|other| is_same(other, name))
+}
+
+/// Whether it is the same field name: most are told apart by their length.
+#[inline]
+fn is_same(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && name.eq_ignore_ascii_case(other)
 }
 
 /// Of a comma-separated value.

@@ -47,7 +47,7 @@ impl Pipeline {
                 counts: Some(partition.all_counts()),
             };
             // Whoever hears that all partitions are finished hears all verdicts.
-            self.tell_with_verdict(Entry::Done(done)).await;
+            Box::pin(self.tell_with_verdict(Entry::Done(done))).await;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! own and touches no socket. Lenient where a user agent may be: what a shadow
 //! answers is evidence, and is recorded as it came.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf, Bytes, BytesMut};
 use umbra_record::pb;
 
@@ -164,13 +166,11 @@ impl Decoder {
     }
 
     fn final_head(&mut self, mut head: Head, answer: &mut Collector) -> Result<(), Fault> {
-        let framing = framing(&head, self.head_request)?;
-        let options = tokens(&head.headers, b"connection");
-        let close = options.iter().any(|t| t.eq_ignore_ascii_case(b"close"));
-        let keep = options.iter().any(|t| t.eq_ignore_ascii_case(b"keep-alive"));
-        let keep = if head.version == pb::Version::Http10 { keep } else { true };
-        self.persistent = keep && !close && head.status != 101;
-        self.keep_alive = keep_alive_timeout(&head.headers);
+        let said = Said::by(&head.headers);
+        let framing = framing(&said, head.status, self.head_request)?;
+        let keep = head.version != pb::Version::Http10 || said.keep;
+        self.persistent = keep && !said.close && head.status != 101;
+        self.keep_alive = said.keep_alive.and_then(parse_length);
         self.state = match framing {
             Framing::None => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -250,10 +250,10 @@ fn parse_fault(what: &str, error: httparse::Error) -> Fault {
 }
 
 fn parse_head(buffer: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
-    let mut few = [httparse::EMPTY_HEADER; 64];
+    let mut few = [const { MaybeUninit::uninit() }; 64];
     match parse_head_into(buffer, &mut few) {
         Err(httparse::Error::TooManyHeaders) => {
-            let mut many = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
+            let mut many = vec![MaybeUninit::uninit(); MAX_FIELDS];
             parse_head_into(buffer, &mut many)
         }
         result => result,
@@ -272,14 +272,15 @@ fn is_http2(buffer: &[u8]) -> bool {
 
 fn parse_head_into<'b>(
     buffer: &'b [u8],
-    fields: &mut [httparse::Header<'b>],
+    fields: &mut [MaybeUninit<httparse::Header<'b>>],
 ) -> Result<Option<(usize, Head)>, httparse::Error> {
     let mut config = httparse::ParserConfig::default();
     config
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true);
-    let mut parsed = httparse::Response::new(fields);
-    let httparse::Status::Complete(length) = config.parse_response(&mut parsed, buffer)? else {
+    let mut parsed = httparse::Response::new(&mut []);
+    let whole = config.parse_response_with_uninit_headers(&mut parsed, buffer, fields)?;
+    let httparse::Status::Complete(length) = whole else {
         return Ok(None);
     };
     let head = Head {
@@ -308,24 +309,69 @@ fn copy_fields(fields: &[httparse::Header<'_>]) -> Vec<pb::Header> {
     fields.iter().map(split).collect()
 }
 
+/// What the fields of a head say of the body and of the connection.
+#[derive(Default)]
+struct Said<'h> {
+    /// Connection, of all its lines.
+    close: bool,
+    keep: bool,
+    /// The last transfer coding.
+    coding: Option<&'h [u8]>,
+    length: Option<u64>,
+    /// Not a number, or not the same everywhere.
+    bad_length: bool,
+    /// Of `Keep-Alive: timeout=`.
+    keep_alive: Option<&'h [u8]>,
+}
+
+impl<'h> Said<'h> {
+    /// Looks at each field once; most are none of these by their length alone.
+    fn by(headers: &'h [pb::Header]) -> Self {
+        let mut said = Self::default();
+        for header in headers {
+            let is = |name: &[u8]| header.name.eq_ignore_ascii_case(name);
+            match header.name.len() {
+                10 if is(b"connection") => {
+                    for option in elements(&header.value) {
+                        said.close |= option.eq_ignore_ascii_case(b"close");
+                        said.keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                10 if is(b"keep-alive") && said.keep_alive.is_none() => {
+                    said.keep_alive =
+                        elements(&header.value).find_map(|one| one.strip_prefix(b"timeout="));
+                }
+                14 if is(b"content-length") => {
+                    for value in elements(&header.value) {
+                        let length = parse_length(value);
+                        said.bad_length |= length.is_none()
+                            || said.length.is_some_and(|before| Some(before) != length);
+                        said.length = length;
+                    }
+                }
+                17 if is(b"transfer-encoding") => {
+                    said.coding = elements(&header.value).last().or(said.coding);
+                }
+                _ => {}
+            }
+        }
+        said
+    }
+}
+
 /// Length of the body (RFC 9112 section 6.3).
-fn framing(head: &Head, head_request: bool) -> Result<Framing, Fault> {
-    if head_request || matches!(head.status, 101 | 204 | 304) {
+fn framing(said: &Said<'_>, status: u16, head_request: bool) -> Result<Framing, Fault> {
+    if head_request || matches!(status, 101 | 204 | 304) {
         return Ok(Framing::None);
     }
-    let codings = tokens(&head.headers, b"transfer-encoding");
-    if let Some(last) = codings.last() {
+    if let Some(last) = said.coding {
         let chunked = last.eq_ignore_ascii_case(b"chunked");
         return Ok(if chunked { Framing::Chunked } else { Framing::UntilClose });
     }
-    let mut length = None;
-    for value in tokens(&head.headers, b"content-length") {
-        let parsed = parse_length(value)
-            .filter(|parsed| length.is_none_or(|before| before == *parsed))
-            .ok_or_else(|| Fault::new(Class::Garbled, "bad Content-Length"))?;
-        length = Some(parsed);
+    if said.bad_length {
+        return Err(Fault::new(Class::Garbled, "bad Content-Length"));
     }
-    Ok(length.map_or(Framing::UntilClose, Framing::Length))
+    Ok(said.length.map_or(Framing::UntilClose, Framing::Length))
 }
 
 fn parse_length(value: &[u8]) -> Option<u64> {
@@ -335,21 +381,9 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The elements of a comma-separated field, over all its lines.
-fn tokens<'h>(headers: &'h [pb::Header], name: &[u8]) -> Vec<&'h [u8]> {
-    headers
-        .iter()
-        .filter(|h| h.name.eq_ignore_ascii_case(name))
-        .flat_map(|h| h.value.split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
-        .collect()
-}
-
-fn keep_alive_timeout(headers: &[pb::Header]) -> Option<u64> {
-    let values = tokens(headers, b"keep-alive");
-    let timeout = values.iter().find_map(|v| v.strip_prefix(b"timeout="))?;
-    parse_length(timeout)
+/// The elements of a comma-separated value.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]

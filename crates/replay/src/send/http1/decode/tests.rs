@@ -118,6 +118,37 @@ fn persistence_follows_version_and_connection() {
 }
 
 #[test]
+fn what_fields_say_is_said_by_all_their_lines() {
+    let of = |fields: &str| whole(format!("HTTP/1.1 200 OK\r\n{fields}\r\n0\r\n\r\n").as_bytes());
+    let coded = of("Transfer-Encoding: gzip\r\ntransfer-encoding: , Chunked\r\n");
+    assert!(coded.done && coded.persistent && coded.left.is_empty());
+    // The last coding is none that ends.
+    let open = of("transfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n");
+    assert!(!open.done && open.fault.is_none());
+    // Chunks count for more than a length, whatever that says.
+    assert!(of("content-length: x\r\ntransfer-encoding: chunked\r\n").fault.is_none());
+    assert!(of("content-length: 5\r\nContent-Length: 5, 5\r\n").done);
+    assert_eq!(of("content-length: 5\r\ncontent-length: 4\r\n").fault, Some(Class::Garbled));
+    assert_eq!(of("content-length: 4, 5, 4\r\n").fault, Some(Class::Garbled));
+    assert!(!of("connection: keep-alive\r\nconnection: close\r\ncontent-length: 5\r\n").persistent);
+}
+
+#[test]
+fn an_answer_may_say_how_long_its_connection_is_kept() {
+    let kept = |field: &str| {
+        let (mut decoder, mut answer) = (Decoder::new(false), Collector::start());
+        let head = format!("HTTP/1.1 200 OK\r\n{field}content-length: 0\r\n\r\n");
+        let mut buffer = BytesMut::from(head.as_bytes());
+        assert!(decoder.advance(&mut buffer, &mut answer).is_ok() && decoder.is_done());
+        decoder.keep_alive()
+    };
+    assert_eq!(kept("Keep-Alive: max=9, timeout=5\r\n"), Some(5));
+    assert_eq!(kept("keep-alive: max=9\r\nkeep-alive: timeout=7\r\n"), Some(7));
+    assert_eq!(kept("keep-alive: timeout=soon\r\n"), None);
+    assert_eq!(kept(""), None);
+}
+
+#[test]
 fn the_end_of_the_connection_is_an_end_only_without_framing() {
     let plain = decode(&[b"HTTP/1.0 200 OK\r\n\r\nab"], true, false);
     assert!(plain.done && plain.fault.is_none() && !plain.persistent);
