@@ -55,38 +55,58 @@ def written(pid):
 
 
 def replicas(bench, target, kafka):
-    """One job by so many processes: what all of them use together for a request."""
-    count = 30_000 if bench.quick else 80_000
-    log = kafka.topic()
-    make_log(bench, log, requests=count, size=1024, connections=256, partitions=16)
+    """One job by so many processes: what all of them use together for a request.
+
+    A long job and a short one tell what a request costs from what each process takes for
+    its start, for joining and leaving the group and for its end."""
+    counts = {"short": 20_000, "long": 80_000} if bench.quick else {"short": 80_000, "long": 320_000}
+    logs = {name: kafka.topic() for name in counts}
+    for name, log in logs.items():
+        make_log(bench, log, requests=counts[name], size=1024, connections=256, partitions=16)
 
     def side(number):
         def one(_):
-            job = f"job-{number}-{time.monotonic_ns()}"
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            members = [bench.replay("--log", log, "--target", target.url, "--rate", "max", "--job", job,
-                                    "--concurrency", CONNECTIONS // number, wait=False) for _ in range(number)]
-            deadline = time.monotonic() + 120
-            while any(member.process.poll() is None for member in members):
-                if time.monotonic() > deadline:
-                    raise Failed(f"{number} replicas did not end: {members[0].output()[-500:]}")
-                time.sleep(0.02)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            results = [member.stop() for member in members]
-            if any(member.process.returncode != 0 for member in members):
-                raise Failed(f"a replica ended with an error: {members[0].output()[-500:]}")
-            shares = [settled(result)["sent"] for result in results]
-            if sum(shares) != count:
-                raise Failed(f"{number} replicas sent {json.dumps(shares)} of {count}")
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            return {"us": cpu / count * 1e6, "per_second": count / max(result["duration_s"] for result in results),
-                    "shares": shares}
+            done = {name: shared(bench, log, target, number, counts[name]) for name, log in logs.items()}
+            cpu = {name: sample["cpu_s"] for name, sample in done.items()}
+            each = (cpu["long"] - cpu["short"]) / (counts["long"] - counts["short"])
+            return {"us": cpu["long"] / counts["long"] * 1e6, "per_second": done["long"]["per_second"],
+                    "growing_us": each * 1e6, "fixed_ms": (cpu["short"] - each * counts["short"]) / number * 1e3,
+                    "short_us": cpu["short"] / counts["short"] * 1e6,
+                    "shares": {name: sample["shares"] for name, sample in done.items()}}
         return one
 
     sides = {f"{number} replicas": side(number) for number in REPLICAS}
-    samples = alternate(bench, sides, rounds=min(bench.rounds, 2), warm_up=False)
+    samples = alternate(bench, sides, rounds=min(bench.rounds, 3), warm_up=False)
     first, last = f"{REPLICAS[0]} replicas", f"{REPLICAS[-1]} replicas"
     rows = [Row(f"replay, CPU per request of all: {last} / {first}", ratio(samples, last, first, "us"), goal=1.1, least=1.25,
-                samples=samples, note="start and joining of each process included")]
-    return rows + [Row(f"replay, CPU per request of all, {name}", spread(samples, name, "us"), unit="us",
-                       note=f"{spread(samples, name, 'per_second').median:,.0f} req/s") for name in sides]
+                samples=samples, note=f"{counts['long']:,} requests; start and joining of each process included"),
+            Row(f"replay, CPU per request of all, {counts['short']:,} requests: {last} / {first}",
+                ratio(samples, last, first, "short_us"), note="the same of a shorter job")]
+    for name in sides:
+        growing, fixed = spread(samples, name, "growing_us").median, spread(samples, name, "fixed_ms").median
+        rows.append(Row(f"replay, CPU per request of all, {name}", spread(samples, name, "us"), unit="us",
+                        note=f"{spread(samples, name, 'per_second').median:,.0f} req/s; {growing:.1f} us for each "
+                             f"more, {fixed:.0f} ms for each process"))
+    return rows
+
+
+def shared(bench, log, target, number, count):
+    """A job of so many requests, done by so many processes."""
+    job = f"job-{number}-{time.monotonic_ns()}"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    members = [bench.replay("--log", log, "--target", target.url, "--rate", "max", "--job", job,
+                            "--concurrency", CONNECTIONS // number, wait=False) for _ in range(number)]
+    deadline = time.monotonic() + 120
+    while any(member.process.poll() is None for member in members):
+        if time.monotonic() > deadline:
+            raise Failed(f"{number} replicas did not end: {members[0].output()[-500:]}")
+        time.sleep(0.02)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    results = [member.stop() for member in members]
+    if any(member.process.returncode != 0 for member in members):
+        raise Failed(f"a replica ended with an error: {members[0].output()[-500:]}")
+    shares = [settled(result)["sent"] for result in results]
+    if sum(shares) != count:
+        raise Failed(f"{number} replicas sent {json.dumps(shares)} of {count}")
+    return {"cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            "per_second": count / max(result["duration_s"] for result in results), "shares": shares}
