@@ -4,8 +4,9 @@
 //! `bench_kafka kafka://BROKER/TOPIC PAYLOADS RECORDS [PARTITIONS [KEY=VALUE…]]`
 //!
 //! PAYLOADS is a text file with a record in each line, used one after the other and again
-//! from the start. Prints, as JSON, how many were durable at which time, the CPU that the
-//! process used, and how fast a reader with a group then reads them all.
+//! from the start. KEY is a property of librdkafka, or `producers`, or `queue` (in bytes).
+//! Prints, as JSON, how many were durable at which time, the CPU that the process used, and
+//! how fast a reader with a group then reads them all.
 
 use std::{
     error::Error,
@@ -34,7 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     options.partitions = partitions.unwrap_or(options.partitions);
     for property in arguments {
         let (key, value) = property.split_once('=').ok_or("KEY=VALUE is wanted")?;
-        options.kafka.insert(key.to_owned(), value.to_owned());
+        match key {
+            "producers" => options.producers = value.parse()?,
+            "queue" => options.queue_bytes = value.parse()?,
+            _ => drop(options.kafka.insert(key.to_owned(), value.to_owned())),
+        }
     }
     let payloads: Vec<&[u8]> = payloads.lines().map(str::as_bytes).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,6 +13,7 @@ mod journal;
 mod permit;
 mod properties;
 mod refusal;
+mod shares;
 mod table;
 mod tail;
 mod token;
@@ -29,9 +30,9 @@ use self::{
 use crate::{GroupState, LogError, LogOptions, Mode, Span, TailOptions};
 
 pub use self::{
-    appender::KafkaAppender,
     journal::KafkaJournal,
     properties::{owned, problems},
+    shares::KafkaAppender,
     table::KafkaTable,
     tail::KafkaTail,
 };
@@ -84,18 +85,18 @@ impl KafkaLog {
         Ok(Self { name, topic, options, admin })
     }
 
-    /// A producer of its own.
+    /// Producers of its own.
     ///
     /// # Errors
     /// If librdkafka refuses the properties.
     pub async fn appender(&self) -> Result<KafkaAppender, LogError> {
-        KafkaAppender::open(
-            &self.admin,
-            &self.name,
-            self.topic.partitions,
-            self.options.queue_bytes,
-            self.topic.max_message_bytes,
-        )
+        let wanted = shares::Wanted {
+            partitions: self.topic.partitions,
+            queue_bytes: self.options.queue_bytes,
+            max_message_bytes: self.topic.max_message_bytes,
+            producers: self.options.producers,
+        };
+        KafkaAppender::open(&self.admin, &self.name, &wanted)
     }
 
     /// A member of a group, or a reader without one.

@@ -70,6 +70,9 @@ pub struct LogOptions {
     /// Kafka: copies of each record of a topic that does not exist yet; three, or as
     /// many as there are brokers, if not told.
     pub replicas: Option<u32>,
+    /// Kafka: how many producers share an appender's partitions and its queue, if both are
+    /// large enough. One compresses and sends half a gigabyte a second at most.
+    pub producers: u32,
     /// Kafka: settings of a topic that does not exist yet, such as `retention.ms`.
     pub topic: BTreeMap<String, String>,
 }
@@ -98,6 +101,7 @@ impl Default for LogOptions {
             kafka: BTreeMap::new(),
             token_command: None,
             replicas: None,
+            producers: 1,
             topic: BTreeMap::new(),
         }
     }

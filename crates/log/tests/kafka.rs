@@ -28,7 +28,8 @@ mod conformance {
         }
 
         fn options(&self) -> umbra_log::LogOptions {
-            broker::options(12)
+            // With two producers wherever there is more than one partition.
+            umbra_log::LogOptions { producers: 2, ..broker::options(12) }
         }
     }
 

@@ -1,5 +1,5 @@
-//! The writing side on Kafka: hands records to librdkafka's bounded queue and
-//! keeps account of what became of them. A batch that a broker refuses is sent again
+//! One producer of the writing side on Kafka ([`super::shares`] has several): hands
+//! records to librdkafka's bounded queue and keeps account of what became of them. A batch that a broker refuses is sent again
 //! record by record ([`single`]): what is refused on its own is lost. What a producer
 //! fails to deliver for a reason that may pass is delivered by the next one
 //! ([`keeper`]). Whether a queue that is full means that Kafka is away, and what to
@@ -33,9 +33,7 @@ use self::{
     single::{Single, judges_batches},
 };
 use super::{admin::Admin, client::Watch, properties::Limits};
-use crate::{
-    Append, AppendTimes, Entry, LogError, Loss, Position, Rejected, Returned, times::Times,
-};
+use crate::{AppendTimes, Entry, LogError, Loss, Position, Rejected, Returned, times::Times};
 
 mod keeper;
 mod lanes;
@@ -51,27 +49,27 @@ const HEADER_FRAME: usize = 10;
 
 type Producer = BaseProducer<Reports>;
 
-/// Appends to one topic. Dropping it waits a moment for what is not yet durable, then
-/// gives it up and says how much that was: `flush` first.
-pub struct KafkaAppender {
+/// A producer, and the account of the partitions that are its own. Dropping it waits a
+/// moment for what is not yet durable, then gives it up and says how much that was.
+pub(super) struct Share {
     topic: String,
-    brokers: String,
     account: Arc<Account>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl KafkaAppender {
+impl Share {
     /// To be called within a runtime, on which the topic's settings are asked for
-    /// from time to time.
+    /// from time to time. `progress` is told each time something became durable.
     pub(super) fn open(
         admin: &Arc<Admin>,
         topic: &str,
         partitions: u32,
         queue_bytes: usize,
         max_message_bytes: usize,
+        progress: Arc<Notify>,
     ) -> Result<Self, LogError> {
         let limits = Limits::of(max_message_bytes, queue_bytes);
-        let account = Arc::new(Account::new(partitions, limits));
+        let account = Arc::new(Account::new(partitions, limits, progress));
         let maker = Maker {
             admin: Arc::clone(admin),
             topic: topic.to_owned(),
@@ -84,21 +82,15 @@ impl KafkaAppender {
         let thread =
             thread::Builder::new().name("kafka-producer".into()).spawn(move || keeper.run());
         let thread = thread.map_err(|error| LogError::Io(format!("no thread: {error}")))?;
-        Ok(Self {
-            topic: topic.to_owned(),
-            brokers: admin.properties().brokers().to_owned(),
-            account,
-            thread: Some(thread),
-        })
+        Ok(Self { topic: topic.to_owned(), account, thread: Some(thread) })
     }
 
     /// Largest payload that is surely taken, with `beside` bytes of key and headers.
-    #[must_use]
-    pub fn record_limit(&self, beside: usize) -> usize {
+    fn record_limit(&self, beside: usize) -> usize {
         self.account.limit.load(Ordering::Relaxed).saturating_sub(beside + FRAME)
     }
 
-    fn room_for(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
+    pub(super) fn room_for(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
         let headers: usize =
             entry.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_FRAME).sum();
         let limit = self.record_limit(entry.key.len() + headers);
@@ -116,14 +108,12 @@ impl KafkaAppender {
             _ => Rejected::Full,
         }
     }
-}
 
-impl Append for KafkaAppender {
-    fn partitions(&self) -> u32 {
+    pub(super) fn partitions(&self) -> u32 {
         self.account.lanes.len()
     }
 
-    fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
+    pub(super) fn enqueue(&self, entry: &Entry<'_>) -> Result<Position, Rejected> {
         let Some(lane) = self.account.lanes.get(entry.partition) else {
             return Err(Rejected::Closed(format!("it has no partition {}", entry.partition)));
         };
@@ -161,68 +151,58 @@ impl Append for KafkaAppender {
         }
     }
 
-    fn durable(&self, partition: u32) -> u64 {
+    pub(super) fn durable(&self, partition: u32) -> u64 {
         self.account.lanes.get(partition).map_or(0, Lane::durable)
     }
 
-    fn losses(&self) -> Vec<Loss> {
+    pub(super) fn losses(&self) -> Vec<Loss> {
         std::mem::take(&mut *self.account.losses())
     }
 
-    fn waiting(&self) -> Duration {
+    pub(super) fn waiting(&self) -> Duration {
         self.account.lanes.iter().map(Lane::waiting).max().unwrap_or_default()
     }
 
-    fn fits(&self, entry: &Entry<'_>) -> Result<(), Rejected> {
-        self.room_for(entry)
+    pub(super) fn times(&self) -> AppendTimes {
+        self.account.times.read()
     }
 
-    fn take_back(&self, deadline: Duration) -> Vec<Returned> {
-        self.account.rescue.ask_back(deadline)
+    /// Asks for everything that is not durable.
+    pub(super) fn ask_back(&self) {
+        self.account.rescue.ask_back();
     }
 
-    fn times(&self) -> Option<AppendTimes> {
-        Some(self.account.times.read())
+    /// Waits for what was asked for.
+    pub(super) fn given_back(&self, until: Instant) -> Vec<Returned> {
+        self.account.rescue.given_back(until)
     }
 
-    async fn flush(&self, deadline: Duration) -> Result<(), LogError> {
-        let targets: Vec<u64> =
-            self.account.lanes.iter().map(|lane| lane.accepted().last()).collect();
-        let missing = || -> u64 {
-            let lanes = self.account.lanes.iter();
-            targets
-                .iter()
-                .zip(lanes)
-                .map(|(target, lane)| target.saturating_sub(lane.durable()))
-                .sum()
-        };
-        let all = async {
-            loop {
-                let progress = self.account.progress.notified();
-                tokio::pin!(progress);
-                progress.as_mut().enable();
-                if missing() == 0 {
-                    return;
-                }
-                progress.await;
-            }
-        };
-        tokio::time::timeout(deadline, all).await.map_err(|_| {
-            let told = self.account.rescue.why();
-            let reason = told.map(|reason| format!(": {reason}")).unwrap_or_default();
-            LogError::Deadline(format!(
-                "{} records are not durable after {deadline:?} (Kafka at {}){reason}",
-                missing(),
-                self.brokers
-            ))
-        })
+    /// The last number of each partition.
+    pub(super) fn accepted(&self) -> Vec<u64> {
+        self.account.lanes.iter().map(|lane| lane.accepted().last()).collect()
+    }
+
+    /// How many records up to these numbers are not durable.
+    pub(super) fn missing(&self, accepted: &[u64]) -> u64 {
+        let lanes = self.account.lanes.iter();
+        accepted.iter().zip(lanes).map(|(last, lane)| last.saturating_sub(lane.durable())).sum()
+    }
+
+    /// Why the producer failed last, while that is not over.
+    pub(super) fn why(&self) -> Option<String> {
+        self.account.rescue.why()
+    }
+
+    /// From now on a moment is left for what is not yet durable.
+    pub(super) fn end(&self) {
+        let _ = self.account.end.set(Instant::now() + LAST_FLUSH);
+        self.account.rescue.wake();
     }
 }
 
-impl Drop for KafkaAppender {
+impl Drop for Share {
     fn drop(&mut self) {
-        let _ = self.account.end.set(Instant::now() + LAST_FLUSH);
-        self.account.rescue.wake();
+        self.end();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -244,7 +224,7 @@ struct Account {
     lanes: Lanes,
     losses: Mutex<Vec<Loss>>,
     /// Each time something became durable.
-    progress: Notify,
+    progress: Arc<Notify>,
     /// What a producer could not deliver, and the next one may.
     rescue: Rescue,
     times: Times,
@@ -257,11 +237,11 @@ struct Account {
 }
 
 impl Account {
-    fn new(partitions: u32, limits: Limits) -> Self {
+    fn new(partitions: u32, limits: Limits, progress: Arc<Notify>) -> Self {
         Self {
             lanes: Lanes::new(partitions),
             losses: Mutex::default(),
-            progress: Notify::new(),
+            progress,
             rescue: Rescue::default(),
             times: Times::default(),
             limit: AtomicUsize::new(limits.record),
@@ -314,15 +294,6 @@ impl Account {
             return;
         }
         losses.push(Loss { partition, first: number, last: number, weight: weight.into(), reason });
-    }
-}
-
-impl std::fmt::Debug for KafkaAppender {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaAppender")
-            .field("topic", &self.topic)
-            .field("partitions", &self.partitions())
-            .finish_non_exhaustive()
     }
 }
 
@@ -459,7 +430,7 @@ mod tests {
 
     #[test]
     fn what_no_producer_reports_and_nobody_keeps_is_lost() {
-        let account = Account::new(2, Limits::of(1 << 20, 1 << 20));
+        let account = Account::new(2, Limits::of(1 << 20, 1 << 20), Arc::default());
         let lane = account.lanes.get(1).unwrap();
         for time in 1..=6 {
             lane.accept(&mut lane.accepted(), time);

@@ -17,8 +17,8 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use umbra_log::{
-    Address, Append, Entry, Event, Log, LogError, LogOptions, Mode, Rejected, Tail, TailOptions,
-    kafka,
+    Address, Append, Appender, Entry, Event, Log, LogError, LogOptions, Mode, Rejected, Tail,
+    TailOptions, kafka,
 };
 
 use crate::broker::{self, DEADLINE, Own, unique};
@@ -404,7 +404,9 @@ async fn while_kafka_is_away_nothing_waits_and_nothing_is_lost() {
             }
         }
     }
+    let shared = shared_appender(&own).await;
     own.freeze();
+    two_producers_give_back_what_both_have(&shared).await;
     let payload = noise(10_000);
     let (mut accepted, started) = (0, Instant::now());
     loop {
@@ -435,6 +437,37 @@ async fn while_kafka_is_away_nothing_waits_and_nothing_is_lost() {
     assert_eq!(appender.losses(), []);
     let spans = log.spans().await.expect("spans");
     assert_eq!((spans[0].high, spans[1].high), (1, accepted));
+}
+
+/// Of two producers, each with a record that is durable.
+async fn shared_appender(own: &Own) -> Appender {
+    let options = LogOptions { producers: 2, ..broker::options(2) };
+    let log = Log::open(&own.address("shared"), options, Mode::Create).await.expect("a log");
+    let appender = log.appender().await.expect("an appender");
+    appender.enqueue(&entry(0, b"first")).expect("room");
+    appender.enqueue(&entry(1, b"first")).expect("room");
+    appender.flush(DEADLINE).await.expect("durable");
+    assert_eq!([appender.durable(0), appender.durable(1)], [1, 1]);
+    appender
+}
+
+async fn two_producers_give_back_what_both_have(appender: &Appender) {
+    for _ in 0..10 {
+        appender.enqueue(&entry(0, b"even")).expect("room");
+        appender.enqueue(&entry(1, b"odd")).expect("room");
+    }
+    match appender.flush(Duration::from_millis(300)).await {
+        Err(LogError::Deadline(why)) => assert!(why.starts_with("20 records"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(appender.waiting() >= Duration::from_millis(300), "{:?}", appender.waiting());
+    let returned = appender.take_back(Duration::from_secs(6));
+    let positions: Vec<_> =
+        returned.iter().map(|one| (one.position.partition, one.position.number)).collect();
+    let all: Vec<_> = (0..2).flat_map(|at| (2..=11).map(move |number| (at, number))).collect();
+    assert_eq!(positions, all);
+    let full = appender.enqueue(&entry(1, b"late")).expect_err("nothing is taken any more");
+    assert_eq!(full, Rejected::Full);
 }
 
 #[tokio::test]

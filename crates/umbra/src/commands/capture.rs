@@ -143,14 +143,19 @@ impl Agent {
     }
 }
 
-/// What of `--memory` the queues take. A record that can be put into parts takes no
-/// more than half of the queue before the log.
+/// Capture threads whose records one producer of Kafka compresses with ease: it is busy with
+/// those of eight that record small answers, or of one that records large ones at full rate.
+const THREADS_PER_PRODUCER: usize = 4;
+
+/// What of `--memory` the queues take, and how many producers share the one before Kafka. A
+/// record that can be put into parts takes no more than half of the queue before the log.
 pub(crate) fn share_memory(capture: &mut Capture, options: &mut LogOptions) {
     let shares = Shares::of(capture.config.memory, options.queue_bytes);
     if shares.queue < options.queue_bytes {
         tracing::info!(bytes = shares.queue, "--queue is cut to a quarter of --memory");
     }
     options.queue_bytes = shares.queue;
+    options.producers = capture.config.threads.div_ceil(THREADS_PER_PRODUCER) as u32;
     capture.config.memory = shares.tee;
     capture.config.max_record_body = capture.config.max_record_body.min(shares.queue / 2);
     capture.spool_queue = shares.spool;

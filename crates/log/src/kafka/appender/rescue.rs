@@ -138,13 +138,17 @@ impl Rescue {
         self.state().asked
     }
 
-    /// Asks for everything that is not durable, and waits for it.
-    pub(super) fn ask_back(&self, deadline: Duration) -> Vec<Returned> {
-        let until = Instant::now() + deadline;
+    /// Asks for everything that is not durable.
+    pub(super) fn ask_back(&self) {
         let mut state = self.state();
         state.asked = true;
         state.woken = true;
         self.changed.notify_all();
+    }
+
+    /// Waits for what was asked for.
+    pub(super) fn given_back(&self, until: Instant) -> Vec<Returned> {
+        let mut state = self.state();
         loop {
             if let Some(given) = state.given.take() {
                 return given;
@@ -224,15 +228,15 @@ mod tests {
     fn who_does_not_wait_any_more_is_given_nothing() {
         let rescue = Rescue::default();
         rescue.put(0, 7, record());
-        assert!(rescue.ask_back(Duration::ZERO).is_empty());
+        rescue.ask_back();
+        assert!(rescue.given_back(Instant::now()).is_empty());
         assert!(!rescue.is_asked());
         assert!(rescue.give_back().is_empty(), "nobody has it");
         assert!(rescue.has(0, 7));
+        rescue.ask_back();
+        let until = Instant::now() + Duration::from_secs(20);
         let given = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| rescue.ask_back(Duration::from_secs(20)));
-            while !rescue.is_asked() {
-                std::thread::yield_now();
-            }
+            let asking = scope.spawn(|| rescue.given_back(until));
             let positions = rescue.give_back();
             assert_eq!(positions, [Position { partition: 0, number: 7 }]);
             asking.join().unwrap()
