@@ -9,7 +9,7 @@ use std::{
     error::Error,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -228,6 +228,8 @@ struct Account {
     /// What a producer could not deliver, and the next one may.
     rescue: Rescue,
     times: Times,
+    /// How many delivery reports came in.
+    reports: AtomicU64,
     /// Largest record with key and headers.
     limit: AtomicUsize,
     /// The topic's settings may have changed.
@@ -244,6 +246,7 @@ impl Account {
             progress,
             rescue: Rescue::default(),
             times: Times::default(),
+            reports: AtomicU64::new(0),
             limit: AtomicUsize::new(limits.record),
             recheck: AtomicBool::new(false),
             end: OnceLock::new(),
@@ -371,6 +374,7 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        self.account.reports.fetch_add(1, Ordering::Relaxed);
         let (message, error) = match result {
             Ok(message) => (message, None),
             Err((error, message)) => (message, Some(error)),

@@ -28,12 +28,16 @@ const REFRESH: Duration = Duration::from_secs(30);
 const RECHECK: Duration = Duration::from_secs(2);
 /// Longest wait for the number of partitions; delivery reports wait with it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the thread sleeps when there is nothing to report, and so how long a drop
-/// may wait for it.
-const POLL: Duration = Duration::from_millis(100);
-/// The same for each of two producers, while records are sent again one by one and
-/// in the end.
+/// How long the thread rests between two looks for reports, and so how late a record may
+/// be known to be durable. (The client's own waiting goes round and round through the last
+/// millisecond of each wait: a hundredth of a core for a producer that has nothing to do.)
+const POLL: Duration = Duration::from_millis(5);
+/// The same while many come in, records are sent again one by one, and in the end.
 const POLL_OFTEN: Duration = Duration::from_millis(1);
+/// So many at a look are many: what they hold of the queue should be free again soon.
+const MANY: u64 = 500;
+/// Requests whose reports are taken at one look.
+const REQUESTS: u32 = 1_000;
 /// Longest wait for what an old producer has, before it is taken from it.
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// Longest wait until it has given all of it: a broker's thread may be in the middle of
@@ -133,17 +137,34 @@ impl Keeper {
         }
     }
 
-    /// Lets delivery reports come in.
+    /// Takes the delivery reports that are there, and rests.
     fn poll(&self, idle: Duration) {
-        let Some(producer) = &self.producer else {
-            self.account.rescue.rest(idle);
-            return;
-        };
+        let often = self.producer.as_ref().is_some_and(|producer| self.look(producer));
+        self.account.rescue.rest(if often { POLL_OFTEN } else { idle });
+    }
+
+    /// Takes the delivery reports that are there. Whether the next ones should be taken soon.
+    fn look(&self, producer: &Producer) -> bool {
         // The records that are sent again, before the first one's next reports.
         let single = producer.context().single.as_ref().and_then(Single::producer);
         let busy = single.filter(|single| single.in_flight_count() > 0);
-        busy.inspect(|single| single.poll(POLL_OFTEN));
-        producer.poll(if busy.is_some() { POLL_OFTEN } else { idle });
+        busy.inspect(|single| _ = self.drain(single));
+        self.drain(producer) >= MANY || busy.is_some()
+    }
+
+    /// How many reports there were.
+    fn drain(&self, producer: &Producer) -> u64 {
+        let reports = || self.account.reports.load(Ordering::Relaxed);
+        let begun = reports();
+        for _ in 0..REQUESTS {
+            let before = reports();
+            // Those of one request, if any.
+            producer.poll(Duration::ZERO);
+            if reports() == before {
+                break;
+            }
+        }
+        reports() - begun
     }
 
     fn is_over(&self) -> bool {
@@ -170,8 +191,8 @@ impl Keeper {
         let in_flight =
             || producer.in_flight_count() + single.map_or(0, |single| single.in_flight_count());
         let poll = || {
-            single.inspect(|single| single.poll(POLL_OFTEN));
-            producer.poll(POLL_OFTEN);
+            self.look(&producer);
+            self.account.rescue.rest(POLL_OFTEN);
         };
         let rescue = &self.account.rescue;
         let is_over = || rescue.has_failed() || rescue.is_asked() || self.is_over();
