@@ -30,7 +30,7 @@ const RECHECK: Duration = Duration::from_secs(2);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the thread rests between two looks for reports, and so how late a record may
 /// be known to be durable. (The client's own waiting goes round and round through the last
-/// millisecond of each wait: a hundredth of a core for a producer that has nothing to do.)
+/// millisecond of each wait, which costs an idle producer more than all the rest.)
 const POLL: Duration = Duration::from_millis(5);
 /// The same while many come in, records are sent again one by one, and in the end.
 const POLL_OFTEN: Duration = Duration::from_millis(1);
