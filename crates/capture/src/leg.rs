@@ -8,7 +8,7 @@ mod http2;
 mod sessions;
 mod translate;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -171,7 +171,7 @@ impl Receiving {
             match way.find().await {
                 Ok(Found::Place(place)) => receiving.again(place)?,
                 Ok(Found::Http1(line)) => {
-                    way.backend.pool.put(line.link);
+                    way.backend.pool.put(line.link, Instant::now());
                     receiving.give_up()?;
                 }
                 Err(_) => receiving.give_up()?,

@@ -11,6 +11,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Instant,
 };
 
 use ::h2::{Reason, RecvStream};
@@ -151,7 +152,7 @@ impl Exchange<'_> {
         let Leg { mut sending, mut receiving } = leg;
         let config = &proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
-        let progress = Progress::new((!whole).then_some(Waits::Client));
+        let progress = Progress::new((!whole).then_some(Waits::Client), Instant::now());
         let upload = Upload {
             body,
             sending: &mut sending,

@@ -2,7 +2,7 @@
 //! the pool once the request has been sent and the answer received. What comes back
 //! passes the same strict parser as on the way of HTTP/1 clients.
 
-use std::{cell::Cell, io, rc::Rc};
+use std::{cell::Cell, io, rc::Rc, time::Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -377,7 +377,7 @@ impl Drop for Held {
             && self.received.get()
             && let Some(link) = self.link.take()
         {
-            self.way.backend.pool.put(link);
+            self.way.backend.pool.put(link, Instant::now());
         }
     }
 }

@@ -184,6 +184,7 @@ impl Connection<'_> {
     async fn read_body(&mut self, client: &Stream) -> Result<(), Broken> {
         let deadline = Instant::now() + self.proxy.tap.config.idle_timeout;
         let Self { from_client, request_body, request, watchdog, .. } = self;
+        request.get_mut().reads_on();
         let mut reading = pin!(read(client, from_client, room(request_body.data_len())));
         poll_fn(|cx| {
             if let Poll::Ready(read) = reading.as_mut().poll(cx) {

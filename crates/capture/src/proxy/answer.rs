@@ -206,6 +206,7 @@ impl Answer<'_> {
     }
 
     async fn read_more(&mut self) -> io::Result<usize> {
+        self.tee.borrow_mut().reads_on();
         let mut reading = pin!(read(self.upstream, self.buf, room(self.body.data_len())));
         poll_fn(|cx| {
             self.progress.look(self.client);
@@ -235,7 +236,7 @@ impl Answer<'_> {
         if self.out.is_empty() && len == 0 {
             return Ok(());
         }
-        self.progress.answer(Some(Waits::Client));
+        self.progress.answer_at(Some(Waits::Client), self.tee.borrow().read_at().at);
         let written = write_both(self.client, self.out, &self.buf[..len]).await;
         self.out.clear();
         self.buf.advance(len);

@@ -170,6 +170,7 @@ impl Connection<'_> {
     /// Waits for the upstream. If that takes long, the request is written as it stands.
     pub(super) async fn looking_on<T>(&mut self, waiting: impl Future<Output = T>) -> T {
         let (request, watchdog) = (self.request.get_mut(), &mut self.watchdog);
+        request.reads_on();
         let mut waiting = pin!(waiting);
         poll_fn(|cx| {
             let done = waiting.as_mut().poll(cx);
@@ -186,7 +187,8 @@ impl Connection<'_> {
         self.proxy.buffers.lend(&mut self.from_upstream);
         let config = &self.proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
-        let progress = Progress::new((!sent.whole).then_some(Waits::Upstream));
+        let now = self.request.get_mut().read_at().at;
+        let progress = Progress::new((!sent.whole).then_some(Waits::Upstream), now);
         let (uploaded, begun) = (Cell::new(sent.whole), Cell::new(false));
         let (request, stop, watchdog) = (&self.request, &self.stop, &mut self.watchdog);
         let upload = Upload {
@@ -245,7 +247,7 @@ impl Connection<'_> {
         match ended {
             Ended::Answer(Answered::Whole { upstream: reusable, client: keep }, uploaded) => {
                 if let Some(upstream) = upstream.filter(|_| reusable && uploaded) {
-                    self.backend.pool.put(upstream);
+                    self.backend.pool.put(upstream, self.answer.get_mut().read_at().at);
                 }
                 // Else the client is told that this was all, and its system is not to throw
                 // the end of it away for what it sends meanwhile.

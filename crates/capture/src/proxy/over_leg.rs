@@ -13,6 +13,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -126,7 +127,7 @@ impl Connection<'_> {
     ) -> Ended {
         let config = &self.proxy.tap.config;
         let patience = Patience { client: config.idle_timeout, upstream: config.upstream_timeout };
-        let progress = Progress::new((!end).then_some(Waits::Upstream));
+        let progress = Progress::new((!end).then_some(Waits::Upstream), Instant::now());
         let (uploaded, begun) = (Cell::new(end), Cell::new(false));
         let first = self.first(at_hand);
         let (request, stop) = (&self.request, &self.stop);

@@ -53,9 +53,8 @@ pub(crate) enum Due {
 }
 
 impl Progress {
-    /// A request has been sent, as far as it was there.
-    pub(crate) fn new(upload: Option<Waits>) -> Self {
-        let now = Instant::now();
+    /// A request has been sent, as far as it was there, `now`.
+    pub(crate) fn new(upload: Option<Waits>, now: Instant) -> Self {
         Self {
             upload: Cell::new(upload.map(|waits| (waits, now))),
             answer: Cell::new(Some((Waits::Upstream, now))),
@@ -77,6 +76,11 @@ impl Progress {
     /// The answer waits from now on, or has ended.
     pub(crate) fn answer(&self, waits: Option<Waits>) {
         self.answer.set(waits.map(|waits| (waits, Instant::now())));
+    }
+
+    /// The same, where it is known what time it is.
+    pub(crate) fn answer_at(&self, waits: Option<Waits>, now: Instant) {
+        self.answer.set(waits.map(|waits| (waits, now)));
     }
 
     /// The answer has begun: from here on the client, too, takes the time it needs to

@@ -59,6 +59,7 @@ impl Upload<'_> {
                 Err(end) => return end,
             }
             self.progress.upload(Some(Waits::Client));
+            self.tee.borrow_mut().reads_on();
             match read(self.client, self.buf, room(self.body.data_len())).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Uploaded::ClientGone,

@@ -28,6 +28,8 @@ pub(crate) struct AnswerTee {
     copy: BodyCopy,
     /// Of the request.
     start: Moment,
+    /// When what is looked at was read, if that is known.
+    read_at: Option<Moment>,
     active: bool,
     ended: bool,
 }
@@ -40,6 +42,7 @@ impl AnswerTee {
             tap,
             origin,
             record: AnswerRecord::default(),
+            read_at: None,
             active: false,
             ended: false,
         }
@@ -65,6 +68,7 @@ impl AnswerTee {
     pub(crate) fn begin(&mut self, request: &RequestTee) {
         self.active = self.tap.config.responses != RecordResponses::Off && request.is_recording();
         self.ended = false;
+        self.read_at = None;
         self.start = request.start();
         if !Arc::ptr_eq(&self.origin, request.origin()) {
             self.origin = Arc::clone(request.origin());
@@ -82,9 +86,11 @@ impl AnswerTee {
         self.copy.start(0);
     }
 
-    /// The final head has come; it was parsed from `bytes`.
+    /// The final head has come; it was parsed from `bytes`. Until more is read no other
+    /// time is taken.
     pub(crate) fn head_read(&mut self, bytes: &[u8]) {
         let now = self.head_came();
+        self.read_at = Some(now);
         if self.active {
             self.record.bytes.extend_from_slice(bytes);
             self.record.framed = self.record.head.body() != BodyKind::None;
@@ -100,6 +106,16 @@ impl AnswerTee {
             self.record.http2 = Some(Arc::new(head));
             self.begin_body(now);
         }
+    }
+
+    /// More is read.
+    pub(crate) fn reads_on(&mut self) {
+        self.read_at = None;
+    }
+
+    /// When what is looked at was read; else the time it is.
+    pub(crate) fn read_at(&self) -> Moment {
+        self.read_at.unwrap_or_else(|| self.tap.now())
     }
 
     fn head_came(&self) -> Moment {
@@ -124,7 +140,7 @@ impl AnswerTee {
             return;
         }
         if self.copy.length() == 0 {
-            self.record.first_byte_after_ns = self.start.until(self.tap.now());
+            self.record.first_byte_after_ns = self.start.until(self.read_at());
         }
         if self.copy.add(frame, shared) == Copied::OverBudget {
             self.copy.cut_here();
@@ -149,6 +165,9 @@ impl AnswerTee {
     /// All of the answer has been received.
     pub(crate) fn ended(&mut self) {
         self.ended = true;
+        if self.active {
+            self.record.end_after_ns = self.start.until(self.read_at());
+        }
     }
 
     /// There will be no answer, or no more of it. The first failure counts.
@@ -170,11 +189,13 @@ impl AnswerTee {
         if !std::mem::take(&mut self.active) {
             return;
         }
-        if !self.ended && self.record.failure == Failure::None {
-            self.record.failure = Failure::ClientGone;
-        }
         let record = &mut self.record;
-        record.end_after_ns = self.start.until(self.tap.now());
+        if !self.ended {
+            record.end_after_ns = self.start.until(self.tap.now());
+            if record.failure == Failure::None {
+                record.failure = Failure::ClientGone;
+            }
+        }
         record.length = self.copy.length();
         record.hash = record.framed.then(|| self.copy.digest());
         record.completeness = match (self.ended, self.copy.is_cut()) {

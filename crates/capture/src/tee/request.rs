@@ -30,6 +30,8 @@ pub(crate) struct RequestTee {
     record: RequestRecord,
     copy: BodyCopy,
     start: Moment,
+    /// When what is looked at was read, if that is known.
+    read_at: Option<Moment>,
     state: State,
     /// All of the request has been received.
     ended: bool,
@@ -57,6 +59,7 @@ impl RequestTee {
         Self {
             copy: BodyCopy::new(tap.credit.charge()),
             start: tap.now(),
+            read_at: None,
             tap,
             connection: Arc::clone(&origin),
             origin,
@@ -119,8 +122,10 @@ impl RequestTee {
         record.client.extend_from_slice(client.unwrap_or_default());
     }
 
-    /// Begins a request: its head has been parsed from `bytes`.
+    /// Begins a request: its head has been parsed from `bytes`. Without a flight all of
+    /// it was there at its start, and until more is read no other time is taken.
     pub(crate) fn begin(&mut self, start: Moment, bytes: &[u8], flight: Option<Flight>) {
+        self.read_at = flight.is_none().then_some(start);
         let record = &mut self.record;
         record.bytes.clear();
         record.bytes.extend_from_slice(bytes);
@@ -251,10 +256,20 @@ impl RequestTee {
         }
     }
 
+    /// More is read, or waited for.
+    pub(crate) fn reads_on(&mut self) {
+        self.read_at = None;
+    }
+
+    /// When what is looked at was read; else the time it is.
+    pub(crate) fn read_at(&self) -> Moment {
+        self.read_at.unwrap_or_else(|| self.tap.now())
+    }
+
     /// All of the request has been received.
     pub(crate) fn ended(&mut self) {
         self.ended = true;
-        self.record.end_after_ns = self.start.until(self.tap.now());
+        self.record.end_after_ns = self.start.until(self.read_at());
     }
 
     /// When the request is to be written as it stands, if it goes on that long.

@@ -40,13 +40,13 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose last answer has ended.
-    pub(crate) fn put(&self, link: Link) {
+    /// Keeps a connection whose last answer has ended, then.
+    pub(crate) fn put(&self, link: Link, since: Instant) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= MAX_IDLE {
             idle.pop_front();
         }
-        idle.push_back(Idle { link, since: Instant::now() });
+        idle.push_back(Idle { link, since });
     }
 
     /// Closes the `n` that have been idle longest. Says how many there were.

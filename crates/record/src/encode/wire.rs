@@ -54,6 +54,12 @@ pub(super) trait Sink: Sized {
         self.varint(u64::from(number << 3 | wire_type));
     }
 
+    /// Before so many bytes.
+    fn length(&mut self, number: u32, length: usize) {
+        self.key(number, LENGTH);
+        self.varint(length as u64);
+    }
+
     fn uint(&mut self, number: u32, value: u64) {
         if value != 0 {
             self.key(number, VARINT);
@@ -81,8 +87,7 @@ pub(super) trait Sink: Sized {
 
     fn optional(&mut self, number: u32, value: Option<&[u8]>) {
         if let Some(value) = value {
-            self.key(number, LENGTH);
-            self.varint(value.len() as u64);
+            self.length(number, value.len());
             self.raw(value);
         }
     }
@@ -113,8 +118,7 @@ pub(super) trait Sink: Sized {
         let mut count = Count(0);
         count.bytes(1, name);
         count.bytes(2, value);
-        self.key(number, LENGTH);
-        self.varint(count.0 as u64);
+        self.length(number, count.0);
         self.bytes(1, name);
         self.bytes(2, value);
     }
@@ -139,6 +143,18 @@ impl Sink for Vec<u8> {
             value >>= 7;
         }
         self.push(value as u8);
+    }
+
+    #[inline]
+    fn length(&mut self, number: u32, length: usize) {
+        let key = number << 3 | LENGTH;
+        // Most take one byte each.
+        if key < 0x80 && length < 0x80 {
+            self.extend_from_slice(&[key as u8, length as u8]);
+        } else {
+            self.varint(key.into());
+            self.varint(length as u64);
+        }
     }
 
     fn message(&mut self, number: u32, message: &impl Message) {
