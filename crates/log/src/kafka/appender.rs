@@ -1,9 +1,9 @@
 //! One producer of the writing side on Kafka ([`super::shares`] has several): hands
-//! records to librdkafka's bounded queue and keeps account of what became of them. A batch that a broker refuses is sent again
-//! record by record ([`single`]): what is refused on its own is lost. What a producer
-//! fails to deliver for a reason that may pass is delivered by the next one
-//! ([`keeper`]). Whether a queue that is full means that Kafka is away, and what to
-//! do then, is the caller's business.
+//! records to librdkafka's bounded queue and keeps account of what became of them. A
+//! batch that a broker refuses is sent again record by record ([`single`]): what is
+//! refused on its own is lost. What a producer fails to deliver for a reason that may
+//! pass is delivered by the next one ([`keeper`]). Whether a queue that is full means
+//! that Kafka is away, and what to do then, is the caller's business.
 
 use std::{
     error::Error,
