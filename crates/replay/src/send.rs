@@ -10,6 +10,7 @@ mod patience;
 mod recorded;
 mod rewrite;
 mod trust;
+mod value;
 
 use std::{
     sync::Arc,

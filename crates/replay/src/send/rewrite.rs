@@ -6,7 +6,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use umbra_record::{authority::ShadowHost, marker, pb, token::is_token};
 
-use super::SenderError;
+use super::{
+    SenderError,
+    value::{elements, parse_length},
+};
 use crate::{config::Target, outcome::Outgoing};
 
 /// Fields between two neighbours only (RFC 9110 section 7.6.1), never sent on.
@@ -350,16 +353,6 @@ fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
 #[inline]
 fn is_same(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && name.eq_ignore_ascii_case(other)
-}
-
-/// Of a comma-separated value.
-fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    let digits = value.iter().all(u8::is_ascii_digit) && !value.is_empty();
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 #[cfg(test)]

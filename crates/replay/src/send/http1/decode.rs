@@ -10,6 +10,7 @@ use umbra_record::pb;
 use super::super::{
     Fault,
     answer::{Collector, Head},
+    value::{elements, parse_length},
 };
 use crate::outcome::Class;
 
@@ -372,18 +373,6 @@ fn framing(said: &Said<'_>, status: u16, head_request: bool) -> Result<Framing, 
         return Err(Fault::new(Class::Garbled, "bad Content-Length"));
     }
     Ok(said.length.map_or(Framing::UntilClose, Framing::Length))
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// The elements of a comma-separated value.
-fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]
